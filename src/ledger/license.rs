@@ -1,0 +1,151 @@
+//! A pool's licence: what it says, when it ends, what it is called meanwhile.
+
+use chrono::Duration;
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+use super::plan::Seats;
+
+/// How long a trial without an end of its own lasts, counted from the first trial ever.
+const TRIAL: Duration = Duration::days(14);
+
+/// What kind of licence it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LicenseType {
+    /// The free self-hosted edition.
+    Basic,
+    /// A trial: 14 days when it names no end.
+    Trial,
+    /// Paid.
+    Paid,
+    /// Behaves as paid.
+    Business,
+    /// Behaves as paid.
+    Enterprise,
+}
+
+/// The seats a licence allows; shown, not enforced here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LicenseLimits {
+    /// All users.
+    #[serde(default)]
+    pub users: Option<Seats>,
+    /// Users who build.
+    #[serde(default)]
+    pub builders: Option<Seats>,
+    /// Users who only use what was built.
+    #[serde(default)]
+    pub end_users: Option<Seats>,
+}
+
+/// A licence as it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct License {
+    /// Its kind.
+    #[serde(rename = "type")]
+    pub kind: LicenseType,
+    /// When it expires; never, when absent.
+    pub expires_at: Option<Time>,
+    /// Until when an expired licence is still honoured.
+    pub grace_until: Option<Time>,
+    /// What it allows.
+    pub limits: Option<LicenseLimits>,
+}
+
+/// What a licence is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LicenseStatus {
+    /// There is none.
+    None,
+    /// In force.
+    Active,
+    /// Expired, still honoured.
+    Grace,
+    /// Over.
+    Expired,
+}
+
+impl License {
+    /// The instant at which the pool falls back to its free plan.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Time> {
+        self.grace_until.or(self.expires_at)
+    }
+
+    /// The licence with the end that a trial without one has; `first_trial` is when a trial was
+    /// first applied to the pool.
+    #[must_use]
+    pub fn with_trial_end(mut self, first_trial: Time) -> Self {
+        if self.kind == LicenseType::Trial && self.expires_at.is_none() {
+            self.expires_at = first_trial.checked_add_signed(TRIAL);
+        }
+        self
+    }
+
+    /// What the licence is at `now`.
+    #[must_use]
+    pub fn status(&self, now: Time) -> LicenseStatus {
+        let before = |end: Option<Time>| end.is_none_or(|end| now < end);
+        if before(self.expires_at) {
+            LicenseStatus::Active
+        } else if before(self.ends_at()) {
+            LicenseStatus::Grace
+        } else {
+            LicenseStatus::Expired
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Time {
+        text.parse().expect("a time")
+    }
+
+    fn license(kind: LicenseType, expires_at: Option<&str>, grace: Option<&str>) -> License {
+        let (expires_at, grace_until) = (expires_at.map(time), grace.map(time));
+        License {
+            kind,
+            expires_at,
+            grace_until,
+            limits: None,
+        }
+    }
+
+    #[test]
+    fn a_trial_without_an_end_lasts_fourteen_days_from_the_first_one() {
+        let trial = license(LicenseType::Trial, None, None);
+        let first = time("2026-01-20T10:00:00Z");
+        assert_eq!(
+            trial.with_trial_end(first).ends_at(),
+            Some(time("2026-02-03T10:00:00Z"))
+        );
+        let paid = license(LicenseType::Paid, None, None);
+        assert_eq!(paid.with_trial_end(first).ends_at(), None);
+    }
+
+    #[test]
+    fn the_status_goes_from_active_through_grace_to_expired() {
+        let expires = "2026-01-31T00:00:00Z";
+        let graced = license(
+            LicenseType::Paid,
+            Some(expires),
+            Some("2026-02-07T00:00:00Z"),
+        );
+        let rows = [
+            ("2026-01-30T23:59:59.999Z", LicenseStatus::Active),
+            (expires, LicenseStatus::Grace),
+            ("2026-02-07T00:00:00Z", LicenseStatus::Expired),
+        ];
+        for (now, status) in rows {
+            assert_eq!(graced.status(time(now)), status, "{now}");
+        }
+        let plain = license(LicenseType::Paid, Some(expires), None);
+        assert_eq!(plain.status(time(expires)), LicenseStatus::Expired);
+    }
+}

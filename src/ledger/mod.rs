@@ -1,0 +1,67 @@
+//! The core: what the books are and how they may change. Plain functions over values.
+//!
+//! No I/O, no async, no clock, no SQL lives here. A decision is made on what was read, and gives
+//! journal entries or a [`Refusal`]; `store` reads and writes, `lanes` carries decisions out.
+//!
+//! A pool is a set of [`Account`]s. A [`Transfer`] takes an amount from one and gives it to another,
+//! so the accounts of a pool always sum to zero. An [`Entry`] is one event with its transfers.
+//!
+//! Invariants, each kept here and checked again by the schema or by `verify`:
+//!
+//! - **conserved**: the accounts of a pool sum to zero and are what the transfers add up to.
+//! - **never-below-zero**: the buckets and what is held in them are never negative.
+//! - **exactly-once**: one effect per idempotency key and per payment.
+//! - **ordered**: `seq` has no gaps and `at` never goes backwards.
+//! - **path-independent**: one jump in time or a thousand steps give the same entries and hashes.
+//! - **no minting**: a grant is the allowance of the terms in force, only on contract's occasions.
+//! - **chained**: each entry's hash covers the one before it.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::float_arithmetic,
+    clippy::as_conversions
+)]
+
+mod account;
+mod adjustment;
+mod advance;
+mod balance;
+mod book;
+mod calendar;
+mod catalogue;
+mod command;
+mod credits;
+mod debit;
+mod entry;
+mod hash;
+mod id;
+mod license;
+mod plan;
+mod pool;
+mod purchase;
+mod refusal;
+mod terms;
+mod text;
+
+pub use account::{Account, Accounts, Transfer, TransferError};
+pub use adjustment::{Adjustment, Bucket};
+pub use advance::{NextGrant, advance, next_grant};
+pub use balance::{AddonBalance, Balance, MonthlyBalance};
+pub use book::Book;
+pub use calendar::{Cycle, add_months, cycle_containing};
+pub use catalogue::{AddonTerms, AutoProvision, Catalogue, Operation, Plan, Settings};
+pub use command::{Command, Outcome, auto_provision};
+pub use credits::{Credits, CreditsError, Denomination, Round, SignedCredits};
+pub use debit::{Authorization, Debit, DebitFacts, Mode, authorize};
+pub use entry::{Actor, Attribution, Details, Entry, Kind, Request, UnknownKind};
+pub use hash::{Canonical, Fingerprint, Hash};
+pub use id::{ClockId, EntryId, KeyId, PoolId, PoolKind, PoolName, PurchaseId, TenantId};
+pub use license::{License, LicenseLimits, LicenseStatus, LicenseType};
+pub use plan::{Allowance, PlanCode, PlanVersion, Seats};
+pub use pool::{ExpiredAddons, LiveAddons, Pool};
+pub use purchase::{Purchase, check_purchase};
+pub use refusal::Refusal;
+pub use terms::{Change, Patch, Pending, PutPool, Requested, Term, Terms};
+pub use text::{Code, IdempotencyKey, Label, Metadata, Reason, TextError};
+
+/// A moment, in UTC, always cut to whole milliseconds at the edge.
+pub type Time = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,176 @@
+//! The state of a pool: everything a decision is made on.
+
+use super::{
+    Account, Accounts, AddonBalance, Balance, ClockId, Credits, Cycle, Denomination, Hash, License,
+    MonthlyBalance, PlanVersion, PoolId, PoolName, Requested, SignedCredits, TenantId, Terms, Time,
+};
+
+/// A pool of credits. Only a [`super::Book`] changes it, entry by entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Made from tenant and name.
+    pub id: PoolId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Kind and the client's id.
+    pub name: PoolName,
+    /// When it was made.
+    pub created_at: Time,
+    /// The number of its last entry; 0 before the first.
+    pub seq: i64,
+    /// The hash of its last entry.
+    pub hash: Hash,
+    /// The instant of its last entry.
+    pub last_at: Time,
+    /// What its transfers add up to.
+    pub accounts: Accounts,
+    /// Plan, builders and custom allowance in force.
+    pub terms: Terms,
+    /// The smallest step to debit, of the plan version in force.
+    pub denomination: Denomination,
+    /// Whether operations cost their old fixed prices.
+    pub legacy_prices: bool,
+    /// Whether add-on credits may be bought.
+    pub addons_allowed: bool,
+    /// What the current cycle was granted.
+    pub granted: Credits,
+    /// What was drawn from that grant.
+    pub used: Credits,
+    /// The current cycle.
+    pub cycle: Cycle,
+    /// The number of the entry that opened the cycle: later entries belong to it.
+    pub cycle_seq: i64,
+    /// The add-on pool, while one is live.
+    pub addons: Option<LiveAddons>,
+    /// The last add-on pool that expired, until a late payment brings it back.
+    pub expired_addons: Option<ExpiredAddons>,
+    /// Terms that wait for the next renewal.
+    pub pending: Option<Terms>,
+    /// The last licence applied, with a trial's end filled in; kept to be shown after its end.
+    pub license: Option<License>,
+    /// When the running licence ends; `None` when none is running or it has no end.
+    pub license_ends_at: Option<Time>,
+    /// When a trial licence was first applied, ever.
+    pub first_trial_at: Option<Time>,
+    /// What the last accepted PUT asked for.
+    pub requested: Requested,
+    /// Whether the pool is on its free plan because the licence of what was requested has ended.
+    pub fallen_back: bool,
+    /// The anchor given at creation.
+    pub billing_anchor: Time,
+    /// The clock it lives on, in a sandbox.
+    pub test_clock: Option<ClockId>,
+    /// When it was closed.
+    pub closed_at: Option<Time>,
+}
+
+/// An add-on pool that has not expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveAddons {
+    /// Bought into it, less clawbacks.
+    pub granted: Credits,
+    /// When all of it expires.
+    pub expires_at: Time,
+    /// The number of the entry that opened it.
+    pub opened_seq: i64,
+}
+
+/// What an add-on pool lost when it expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiredAddons {
+    /// When it expired.
+    pub expired_at: Time,
+    /// What had been bought into it.
+    pub granted: Credits,
+    /// What lapsed, without what repaid an overdraft.
+    pub lapsed: Credits,
+}
+
+impl Pool {
+    /// The unheld monthly credits.
+    #[must_use]
+    pub fn monthly(&self) -> Credits {
+        self.accounts.bucket(Account::Monthly)
+    }
+
+    /// The unheld add-on credits.
+    #[must_use]
+    pub fn addon(&self) -> Credits {
+        self.accounts.bucket(Account::Addon)
+    }
+
+    /// What the customer owes.
+    #[must_use]
+    pub fn overdraft(&self) -> Credits {
+        self.accounts.owed()
+    }
+
+    /// What the pool can give: negative while more is owed than there is.
+    #[must_use]
+    pub fn available(&self) -> SignedCredits {
+        (self.monthly() + self.addon()).signed() - self.overdraft().signed()
+    }
+
+    /// Closed pools are frozen.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed_at.is_some()
+    }
+
+    /// The instant plans are looked up at: none on a test clock, where the newest version counts.
+    #[must_use]
+    pub fn plan_instant(&self, at: Time) -> Option<Time> {
+        self.test_clock.is_none().then_some(at)
+    }
+
+    /// The next instant at which something happens by itself; nothing does in a closed pool.
+    #[must_use]
+    pub fn next_due_at(&self) -> Option<Time> {
+        if self.is_closed() {
+            return None;
+        }
+        let ends = [
+            self.addons.map(|live| live.expires_at),
+            self.license_ends_at,
+        ];
+        ends.into_iter().flatten().chain([self.cycle.end]).min()
+    }
+
+    /// The plan version's rules become the pool's.
+    pub(super) fn take_rules(&mut self, version: &PlanVersion) {
+        self.denomination = version.denomination;
+        self.legacy_prices = version.legacy_prices;
+        self.addons_allowed = version.addons;
+    }
+
+    /// The balance as of `as_of`; what is due by then must have been booked.
+    #[must_use]
+    pub fn balance(&self, as_of: Time) -> Balance {
+        let held_monthly = self.accounts.bucket(Account::HeldMonthly);
+        let held_addon = self.accounts.bucket(Account::HeldAddon);
+        let renews_at = self.cycle.end;
+        Balance {
+            as_of,
+            version: self.seq,
+            monthly: MonthlyBalance {
+                granted: self.granted,
+                settled: self.monthly() + held_monthly,
+                held: held_monthly,
+                used: self.used,
+                cycle_start: self.cycle.start,
+                renews_at,
+                expires_at: self
+                    .license_ends_at
+                    .map_or(renews_at, |end| end.min(renews_at)),
+            },
+            addon: AddonBalance {
+                granted: self.addons.map_or(Credits::ZERO, |live| live.granted),
+                settled: self.addon() + held_addon,
+                held: held_addon,
+                expires_at: self.addons.map(|live| live.expires_at),
+            },
+            overdraft: self.overdraft(),
+            held_ended: self.accounts.bucket(Account::HeldEnded),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Add-on credits that were paid for, and how long the add-on pool lasts.
+//!
+//! The whole add-on pool expires a validity after its latest payment. A payment made before an
+//! expiry but booked after it brings back what lapsed then.
+
+use std::sync::Arc;
+
+use super::book::Draft;
+use super::hash::Canonical;
+use super::{
+    Account, Actor, Attribution, Book, Catalogue, Credits, CreditsError, Details, Entry,
+    Fingerprint, Kind, Label, LiveAddons, Pool, PurchaseId, Refusal, SignedCredits, Time, Transfer,
+    add_months,
+};
+
+/// A payment to be credited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purchase {
+    /// The id it is known by, claimed together with the reference.
+    pub id: PurchaseId,
+    /// What was bought, as the client said it: a wrong quantity is refused after the plan.
+    pub credits: Result<SignedCredits, CreditsError>,
+    /// The payment's own name, credited once for a tenant.
+    pub reference: Label,
+    /// When it was paid; now, when absent.
+    pub paid_at: Option<Time>,
+    /// What was paid, in the currency's smallest unit.
+    pub amount_cents: Option<i64>,
+    /// Three lower-case letters.
+    pub currency: Option<String>,
+    /// Who bought.
+    pub user_id: Option<Label>,
+}
+
+impl Purchase {
+    /// What makes two purchases the same request.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let credits = self.credits.ok().map(SignedCredits::units);
+        Canonical::new("purchase")
+            .optional(credits)
+            .text(Some(self.reference.as_str()))
+            .optional(self.paid_at.map(|at| at.timestamp_millis()))
+            .optional(self.amount_cents)
+            .text(self.currency.as_deref())
+            .text(self.user_id.as_ref().map(Label::as_str))
+            .fingerprint()
+    }
+
+    /// Books a purchase whose payment reference is claimed: no rule refuses any more, only a pool
+    /// that was closed meanwhile. Gives the entry of the purchase; a reinstatement comes before it.
+    ///
+    /// # Errors
+    /// The pool is closed.
+    pub fn book(
+        &self,
+        book: &mut Book,
+        catalogue: &Catalogue,
+        actor: Actor,
+        now: Time,
+    ) -> Result<Arc<Entry>, Refusal> {
+        if book.pool.is_closed() {
+            return Err(Refusal::PoolClosed);
+        }
+        // The claim is made after `check_purchase` only, with the credits that passed it.
+        let credits = self.credits.map_or(Credits::ZERO, SignedCredits::abs);
+        let paid_at = self.paid_at.unwrap_or(now).min(now);
+        let bought = add_months(paid_at, catalogue.addon_terms.validity_months).max(now);
+        let expires_at = book
+            .pool
+            .addons
+            .map_or(bought, |live| live.expires_at.max(bought));
+        reinstate(book, paid_at, expires_at, now);
+        let opened_seq = book.next_seq();
+        let live = book.pool.addons.get_or_insert(LiveAddons {
+            granted: Credits::ZERO,
+            expires_at,
+            opened_seq,
+        });
+        live.granted = live.granted + credits;
+        live.expires_at = expires_at;
+        let issued = Transfer::new(Account::IssuedAddon, Account::Addon, credits);
+        let attribution = Attribution {
+            user_id: self.user_id.clone(),
+            ..Attribution::default()
+        };
+        let draft = Draft {
+            actor,
+            attribution,
+            reference: Some(self.reference.clone()),
+            purchase: Some(self.id),
+            details: Details {
+                paid_at: Some(paid_at),
+                ..Details::default()
+            },
+            ..Draft::new(Kind::Purchase, issued.into_iter().collect())
+        };
+        Ok(book.append(now, draft))
+    }
+}
+
+/// The rules of a purchase: first the plan, then the quantity, then the time of payment.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_purchase(
+    purchase: &Purchase,
+    pool: &Pool,
+    catalogue: &Catalogue,
+    now: Time,
+) -> Result<(), Refusal> {
+    if pool.is_closed() {
+        return Err(Refusal::PoolClosed);
+    }
+    if !pool.addons_allowed {
+        return Err(Refusal::AddonsNotAllowed {
+            plan: pool.terms.plan.clone(),
+        });
+    }
+    let terms = &catalogue.addon_terms;
+    let in_steps = |credits: &Credits| {
+        *credits >= terms.minimum
+            && credits
+                .units()
+                .checked_rem(terms.step.units())
+                .is_some_and(|over| over == 0)
+    };
+    let credits = purchase
+        .credits
+        .and_then(Credits::requested)
+        .ok()
+        .filter(in_steps);
+    let Some(credits) = credits else {
+        return Err(Refusal::InvalidQuantity {
+            minimum: terms.minimum,
+            step: terms.step,
+        });
+    };
+    let paid_at = purchase.paid_at.unwrap_or(now);
+    if paid_at > now {
+        return Err(Refusal::invalid("paid_at", "must not be in the future"));
+    }
+    if add_months(paid_at, terms.validity_months) <= now {
+        return Err(Refusal::ValidityOver);
+    }
+    if pool.addon() + credits > Credits::MAX_ACCOUNT {
+        return Err(Refusal::BalanceLimit);
+    }
+    Ok(())
+}
+
+/// Brings back what the last add-on pool lost at its expiry, once, if the payment was made before.
+fn reinstate(book: &mut Book, paid_at: Time, expires_at: Time, now: Time) {
+    let Some(lost) = book
+        .pool
+        .expired_addons
+        .take_if(|lost| paid_at < lost.expired_at)
+    else {
+        return;
+    };
+    let opened_seq = book.next_seq();
+    let live = book.pool.addons.get_or_insert(LiveAddons {
+        granted: Credits::ZERO,
+        expires_at,
+        opened_seq,
+    });
+    live.granted = live.granted + lost.granted;
+    live.expires_at = expires_at;
+    let back = Transfer::new(Account::Lapsed, Account::Addon, lost.lapsed);
+    book.append(
+        now,
+        Draft::new(Kind::Reinstatement, back.into_iter().collect()),
+    );
+}
