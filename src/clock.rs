@@ -1,7 +1,8 @@
 //! The time, and the only place that asks the machine for it.
 //!
-//! Everything else is handed a [`Clock`] and takes `now` from it, so a test can stand at any instant.
-//! Answers are cut to whole milliseconds: what is stored, hashed and shown is then the same instant.
+//! Everything else is handed a [`Clock`] and takes `now` from it, so a test can stand at any
+//! instant. Answers are cut to whole milliseconds: what is stored, hashed and shown is then the
+//! same instant.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -45,7 +46,9 @@ impl ManualClock {
     /// A clock that stands at `at`.
     #[must_use]
     pub fn new(at: DateTime<Utc>) -> Self {
-        Self { milliseconds: Arc::new(AtomicI64::new(at.timestamp_millis())) }
+        Self {
+            milliseconds: Arc::new(AtomicI64::new(at.timestamp_millis())),
+        }
     }
 
     /// Where the clock stands.
@@ -61,12 +64,14 @@ impl ManualClock {
 
     /// Puts the clock to `at`, backwards too: the ledger has to stand a clock that steps back.
     pub fn set(&self, at: DateTime<Utc>) {
-        self.milliseconds.store(at.timestamp_millis(), Ordering::SeqCst);
+        self.milliseconds
+            .store(at.timestamp_millis(), Ordering::SeqCst);
     }
 
     /// Moves the clock by `step`.
     pub fn advance(&self, step: TimeDelta) {
-        self.milliseconds.fetch_add(step.num_milliseconds(), Ordering::SeqCst);
+        self.milliseconds
+            .fetch_add(step.num_milliseconds(), Ordering::SeqCst);
     }
 }
 

@@ -35,12 +35,14 @@ pub const LANE_CONFLICTS: &str = "credit_ledger_lane_conflicts_total";
 pub const SWEPT: &str = "credit_ledger_swept_total";
 
 /// From a balance read out of memory to the 2 s in which an absent database must be reported.
-const SECONDS_BUCKETS: [f64; 13] =
-    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+const SECONDS_BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
 
 /// Up to the highest `BATCH_LIMIT`.
-const COMMANDS_BUCKETS: [f64; 12] =
-    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0, 10_000.0];
+const COMMANDS_BUCKETS: [f64; 12] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0, 10_000.0,
+];
 
 /// A histogram keeps every sample until it is sorted into its bucket; this bounds how many.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -67,8 +69,13 @@ pub enum TelemetryError {
 pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::builder()
         .parse(filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        .map_err(|source| TelemetryError::Filter {
+            filter: filter.to_owned(),
+            source,
+        })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // `try_init` fails when a subscriber is there already, as in the second test of a process.
     let _already_set = match format {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
@@ -89,7 +96,9 @@ pub fn metrics() -> PrometheusHandle {
 }
 
 fn install_recorder() -> PrometheusHandle {
-    let handle = recorder().install_recorder().expect("nothing else installs a recorder");
+    let handle = recorder()
+        .install_recorder()
+        .expect("nothing else installs a recorder");
     describe();
     let upkeep = handle.clone();
     std::thread::Builder::new()
@@ -110,24 +119,50 @@ fn recorder() -> PrometheusBuilder {
         (COMMIT_SECONDS, SECONDS_BUCKETS.as_slice()),
         (BATCH_COMMANDS, COMMANDS_BUCKETS.as_slice()),
     ];
-    buckets.into_iter().fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
-        builder
-            .set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)
-            .expect("the buckets are constants, and not empty")
-    })
+    buckets
+        .into_iter()
+        .fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
+            builder
+                .set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)
+                .expect("the buckets are constants, and not empty")
+        })
 }
 
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-    describe_counter!(HTTP_REQUESTS, "Requests answered, by method, route and status.");
-    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time to answer, by route.");
-    describe_counter!(REFUSALS, "Requests refused by a rule, by the code of the problem.");
+    describe_counter!(
+        HTTP_REQUESTS,
+        "Requests answered, by method, route and status."
+    );
+    describe_histogram!(
+        HTTP_REQUEST_SECONDS,
+        Unit::Seconds,
+        "Time to answer, by route."
+    );
+    describe_counter!(
+        REFUSALS,
+        "Requests refused by a rule, by the code of the problem."
+    );
     describe_gauge!(LANE_QUEUE_LENGTH, "Commands that wait for a lane, by lane.");
-    describe_histogram!(BATCH_COMMANDS, Unit::Count, "Commands booked in one commit.");
-    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time to book a batch, commit included.");
-    describe_counter!(LANE_FAILURES, "Batches that failed; their callers were told 503.");
-    describe_counter!(LANE_CONFLICTS, "Batches tried again: another replica booked first.");
+    describe_histogram!(
+        BATCH_COMMANDS,
+        Unit::Count,
+        "Commands booked in one commit."
+    );
+    describe_histogram!(
+        COMMIT_SECONDS,
+        Unit::Seconds,
+        "Time to book a batch, commit included."
+    );
+    describe_counter!(
+        LANE_FAILURES,
+        "Batches that failed; their callers were told 503."
+    );
+    describe_counter!(
+        LANE_CONFLICTS,
+        "Batches tried again: another replica booked first."
+    );
     describe_counter!(SWEPT, "Pools whose due events the sweeper had booked.");
 }
 
@@ -152,8 +187,17 @@ mod tests {
 
         let text = recorder.handle().render();
 
-        assert!(text.contains(r#"credit_ledger_commit_seconds_bucket{le="0.002"} 0"#), "{text}");
-        assert!(text.contains(r#"credit_ledger_commit_seconds_bucket{le="0.005"} 1"#), "{text}");
-        assert!(text.contains(r#"credit_ledger_refusals_total{code="pool_empty"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"credit_ledger_commit_seconds_bucket{le="0.002"} 0"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"credit_ledger_commit_seconds_bucket{le="0.005"} 1"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"credit_ledger_refusals_total{code="pool_empty"} 1"#),
+            "{text}"
+        );
     }
 }

@@ -33,7 +33,10 @@ impl Account {
             return Ok(Self::Ours);
         }
         if let Some(owner) = home.filter(|home| home.uid() != 0) {
-            return Ok(Self::Other { uid: owner.uid(), gid: owner.gid() });
+            return Ok(Self::Other {
+                uid: owner.uid(),
+                gid: owner.gid(),
+            });
         }
         let users = Path::new("/etc/passwd");
         let users = std::fs::read_to_string(users).map_err(failed("read", users))?;
@@ -50,7 +53,11 @@ impl Account {
             let value = std::env::var_os(name)?;
             Some((name, value))
         });
-        command.env_clear().envs(kept).env("LC_ALL", "C").env("TZ", "UTC");
+        command
+            .env_clear()
+            .envs(kept)
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC");
         command.current_dir("/").stdin(Stdio::null());
         if let Self::Other { uid, gid } = self {
             command.uid(uid).gid(gid);
@@ -70,14 +77,25 @@ impl Account {
     /// Checks that this user gets into `directory` and may write there.
     /// Tried rather than computed: modes, access lists and mounts all have a say.
     pub(super) async fn check_way(self, directory: &Path) -> Result<(), EmbeddedError> {
-        let Self::Other { uid, .. } = self else { return Ok(()) };
+        let Self::Other { uid, .. } = self else {
+            return Ok(());
+        };
         let mut shell = self.command("/bin/sh");
-        shell.args(["-c", "cd -- \"$0\" && test -w ."]).arg(directory).stderr(Stdio::null());
-        let entered = shell.status().await.map_err(failed("run", Path::new("/bin/sh")))?;
+        shell
+            .args(["-c", "cd -- \"$0\" && test -w ."])
+            .arg(directory)
+            .stderr(Stdio::null());
+        let entered = shell
+            .status()
+            .await
+            .map_err(failed("run", Path::new("/bin/sh")))?;
         if entered.success() {
             Ok(())
         } else {
-            Err(EmbeddedError::NoWay { uid, path: directory.to_owned() })
+            Err(EmbeddedError::NoWay {
+                uid,
+                path: directory.to_owned(),
+            })
         }
     }
 }
@@ -113,10 +131,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_gets_none_of_our_secrets() {
-        let output = Account::Ours.command("/usr/bin/env").output().await.expect("env runs");
+        let output = Account::Ours
+            .command("/usr/bin/env")
+            .output()
+            .await
+            .expect("env runs");
 
         let seen = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(seen.contains("LC_ALL=C"), "{seen}");
-        assert!(seen.lines().all(|line| !line.starts_with("CARGO")), "{seen}");
+        assert!(
+            seen.lines().all(|line| !line.starts_with("CARGO")),
+            "{seen}"
+        );
     }
 }

@@ -37,12 +37,18 @@ impl Binaries {
     ///
     /// [`EmbeddedError::NoBinaries`] when there is none, or only older ones.
     pub async fn find() -> Result<Self, EmbeddedError> {
-        Self::list().await.into_iter().next().ok_or(EmbeddedError::NoBinaries)
+        Self::list()
+            .await
+            .into_iter()
+            .next()
+            .ok_or(EmbeddedError::NoBinaries)
     }
 
     /// Those that can open the cluster in `data`, which only its own major version can.
     pub(super) async fn find_for(data: &Path) -> Result<Self, EmbeddedError> {
-        let Some(wanted) = version_of_cluster(data) else { return Self::find().await };
+        let Some(wanted) = version_of_cluster(data) else {
+            return Self::find().await;
+        };
         let data = data.to_owned();
         let mut installed = Self::list().await.into_iter();
         installed
@@ -94,7 +100,10 @@ fn candidate_directories() -> Vec<PathBuf> {
 
 async fn ask_version(directory: &Path) -> Option<u32> {
     let mut command = Command::new(directory.join("postgres"));
-    command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
     let output = command.output().await.ok()?;
     major_version(&String::from_utf8_lossy(&output.stdout))
 }
@@ -102,18 +111,27 @@ async fn ask_version(directory: &Path) -> Option<u32> {
 /// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is 15; so is `15beta2`.
 fn major_version(text: &str) -> Option<u32> {
     let number = text.split_once("(PostgreSQL) ")?.1;
-    let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+    let end = number
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(number.len());
     number[..end].parse().ok()
 }
 
 /// `None` when there is no cluster yet.
 fn version_of_cluster(data: &Path) -> Option<u32> {
-    std::fs::read_to_string(data.join("PG_VERSION")).ok()?.trim().parse().ok()
+    std::fs::read_to_string(data.join("PG_VERSION"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Whether a process' program is a Postgres server, going by the file name in its first argument.
 pub(super) fn is_server(program: &Path) -> bool {
-    let name = program.file_name().unwrap_or(OsStr::new("")).to_string_lossy();
+    let name = program
+        .file_name()
+        .unwrap_or(OsStr::new(""))
+        .to_string_lossy();
     name.starts_with("postgres") || name.starts_with("postmaster")
 }
 

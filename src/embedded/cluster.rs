@@ -113,14 +113,27 @@ pub(super) async fn create(binaries: &Binaries, home: &Home) -> Result<(), Embed
     }
     let password = home.write_password()?;
     let mut initdb = home.account.command(binaries.program("initdb"));
-    initdb.arg("--pgdata").arg(&unfinished).arg("--pwfile").arg(&password);
-    initdb.args(["--username", NAME, "--auth", "scram-sha-256", "--encoding", "UTF8"]);
+    initdb
+        .arg("--pgdata")
+        .arg(&unfinished)
+        .arg("--pwfile")
+        .arg(&password);
+    initdb.args([
+        "--username",
+        NAME,
+        "--auth",
+        "scram-sha-256",
+        "--encoding",
+        "UTF8",
+    ]);
     initdb.args(["--locale", "C", "--data-checksums", "--no-instructions"]);
     let made = initdb.kill_on_drop(true).output().await;
     let made = made.map_err(failed("run", &binaries.program("initdb")))?;
     if !made.status.success() {
         let output = [made.stdout, made.stderr].concat();
-        return Err(EmbeddedError::Initdb { output: tail(&String::from_utf8_lossy(&output)) });
+        return Err(EmbeddedError::Initdb {
+            output: tail(&String::from_utf8_lossy(&output)),
+        });
     }
     std::fs::rename(&unfinished, &data).map_err(failed("rename", &unfinished))?;
     let parent = File::open(&home.path).and_then(|directory| directory.sync_all());
@@ -137,7 +150,10 @@ impl Launch {
         command.stdout(Stdio::from(log)).stderr(Stdio::from(copy));
         // A group of its own: Ctrl-C in the terminal is for us, who have to drain first.
         let child = command.process_group(0).spawn();
-        Ok((child.map_err(failed("run", &self.binaries.program("postgres")))?, log_start))
+        Ok((
+            child.map_err(failed("run", &self.binaries.program("postgres")))?,
+            log_start,
+        ))
     }
 
     fn command(&self) -> Command {
@@ -151,7 +167,9 @@ impl Launch {
         set("port", &self.port.to_string());
         set("unix_socket_directories", &socket.to_string_lossy());
         // Last, so that they win.
-        self.settings.iter().for_each(|(name, value)| set(name, value));
+        self.settings
+            .iter()
+            .for_each(|(name, value)| set(name, value));
         command
     }
 
@@ -159,7 +177,11 @@ impl Launch {
         if std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_MAX_BYTES) {
             std::fs::rename(&self.log, self.log.with_extension("log.1"))?;
         }
-        OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&self.log)
     }
 
     /// The end of what was logged after the first `log_start` bytes.
@@ -167,7 +189,9 @@ impl Launch {
         let read = || {
             let mut file = File::open(&self.log)?;
             let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(log_start.max(length.saturating_sub(TAIL_BYTES))))?;
+            file.seek(SeekFrom::Start(
+                log_start.max(length.saturating_sub(TAIL_BYTES)),
+            ))?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             Ok::<_, std::io::Error>(tail(&String::from_utf8_lossy(&bytes)))
@@ -189,7 +213,11 @@ mod tests {
     #[test]
     fn the_url_goes_by_the_socket_where_there_is_one() {
         let password = Secret::new("secret");
-        let mut address = Address { port: 5433, socket: Some(PathBuf::from("/srv/pg")), password };
+        let mut address = Address {
+            port: 5433,
+            socket: Some(PathBuf::from("/srv/pg")),
+            password,
+        };
         let tcp = "postgres://credit_ledger:secret@127.0.0.1:5433/books?sslmode=disable";
 
         assert_eq!(address.url("books").expose(), format!("{tcp}&host=/srv/pg"));

@@ -150,16 +150,25 @@ fn read_key(path: &Path) -> Result<Secret, EmbeddedError> {
 fn take_lock(data_dir: &Path) -> Result<File, EmbeddedError> {
     let path = data_dir.join("lock");
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let mut lock = options.open(&path).map_err(failed("open", &path))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            lock.read_to_string(&mut holder).map_err(failed("read", &path))?;
+            lock.read_to_string(&mut holder)
+                .map_err(failed("read", &path))?;
             let holder = holder.trim().to_owned();
-            return Err(EmbeddedError::InUse { data_dir: data_dir.to_owned(), holder });
+            return Err(EmbeddedError::InUse {
+                data_dir: data_dir.to_owned(),
+                holder,
+            });
         }
     }
     // Only the message to whoever comes second needs the number.
@@ -171,7 +180,11 @@ fn take_lock(data_dir: &Path) -> Result<File, EmbeddedError> {
 fn create_data_dir(path: &Path) -> Result<(), EmbeddedError> {
     // Root lets others pass through but not look around: Postgres, which runs as another user,
     // has to reach its part below.
-    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    let mode = if rustix::process::geteuid().is_root() {
+        0o711
+    } else {
+        0o700
+    };
     create_directory(path, mode)
 }
 
@@ -183,7 +196,11 @@ fn create_home(path: &Path, account: Account) -> Result<(), EmbeddedError> {
 /// An existing directory keeps its mode: its owner has chosen it.
 fn create_directory(path: &Path, mode: u32) -> Result<(), EmbeddedError> {
     let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(mode).create(path).map_err(failed("create", path))
+    builder
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(failed("create", path))
 }
 
 /// Writes a file for its owner only, wholly or not at all.
@@ -194,7 +211,11 @@ fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError> {
             std::fs::remove_file(&unfinished)?;
         }
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&unfinished)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)
@@ -204,7 +225,10 @@ fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError> {
 
 /// 256 random bits in 64 characters.
 fn random_hex() -> String {
-    rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
+    rand::random::<[u8; 32]>()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -244,7 +268,10 @@ mod tests {
         let first = DataDir::lock(scratch.path()).expect("the first has it");
 
         let second = DataDir::lock(scratch.path()).expect_err("the second does not get it");
-        assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
+        assert!(
+            second.to_string().contains(&std::process::id().to_string()),
+            "{second}"
+        );
 
         drop(first);
         DataDir::lock(scratch.path()).expect("it is free again");

@@ -70,7 +70,7 @@ pub enum EmbeddedError {
         path: PathBuf,
     },
     /// `DATA_DIR/postgres` leads to a place that is gone. An empty ledger is not started instead.
-    #[error("{} is a link to a directory that is gone: restore it or delete the link", .0.display())]
+    #[error("{} links to a directory that is gone: restore it or delete the link", .0.display())]
     DanglingLink(PathBuf),
     /// A stored key is too short to have been made by us.
     #[error("{} holds no usable key: delete it to have a new one made", .0.display())]
@@ -125,5 +125,9 @@ pub(super) fn failed<'a>(
     doing: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> EmbeddedError + 'a {
-    move |source| EmbeddedError::Io { doing, path: path.to_owned(), source }
+    move |source| EmbeddedError::Io {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
 }

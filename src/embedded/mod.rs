@@ -2,9 +2,9 @@
 //!
 //! With no `DATABASE_URL` the service keeps its ledger in a Postgres of its own: made from the
 //! machine's programs at the first start, taken up again at the next, stopped when we stop, and
-//! started again when it dies under us. It listens on a unix socket and on loopback, with a password.
-//! Being asked for a database URL and giving one is all that the rest of the service sees of it;
-//! migrations and roles are the store's work.
+//! started again when it dies under us. It listens on a unix socket and on loopback only, and asks
+//! for a password. All that the rest of the service sees of it is a database URL; migrations and
+//! roles are the store's work.
 //!
 //! A supervisor task owns the server's process. A small watchdog process waits on a pipe from us:
 //! when we end without stopping the server, even by `kill -9`, the pipe closes, and it does.
@@ -50,7 +50,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The pause before a server that died is started again; it doubles while it keeps dying.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
-const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Ends with us: waits for the end of its input, then stops the server whose data is `$0`.
 const WATCHDOG: &str = "read -r _; read -r pid < \"$0/postmaster.pid\" && kill -INT \"$pid\"";
@@ -70,7 +70,11 @@ impl Options {
     /// The usual start from `data_dir`.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), port: None, settings: Vec::new() }
+        Self {
+            data_dir: data_dir.into(),
+            port: None,
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -104,13 +108,29 @@ impl Server {
         postmaster::stop_leftover(&home.data()).await?;
         let (data, log, settings) = (home.data(), data_dir.log(), options.settings);
         let watchdog = start_watchdog(&home)?;
-        let mut launch = Launch { binaries, home, log, port: 0, settings };
+        let mut launch = Launch {
+            binaries,
+            home,
+            log,
+            port: 0,
+            settings,
+        };
         let (child, address) = launch_until_ready(&mut launch, options.port).await?;
         create_database(&address).await?;
-        info!(port = address.port, "the private Postgres runs on port {}", address.port);
+        info!(
+            port = address.port,
+            "the private Postgres runs on port {}", address.port
+        );
         let (stop, stopped) = oneshot::channel();
         let supervisor = tokio::spawn(supervise(child, launch, stopped));
-        Ok(Self { address, data, stop, supervisor, _watchdog: watchdog, _data_dir: data_dir })
+        Ok(Self {
+            address,
+            data,
+            stop,
+            supervisor,
+            _watchdog: watchdog,
+            _data_dir: data_dir,
+        })
     }
 
     /// The connection URL of the service's database.
@@ -150,7 +170,9 @@ impl Server {
 ///
 /// [`EmbeddedError::NotRunning`] when there is none, or it is not ready.
 pub fn url_of_running(data_dir: &Path) -> Result<Secret, EmbeddedError> {
-    let not_running = || EmbeddedError::NotRunning { data_dir: data_dir.to_owned() };
+    let not_running = || EmbeddedError::NotRunning {
+        data_dir: data_dir.to_owned(),
+    };
     let home = data_dir::home_path(data_dir)?.ok_or_else(not_running)?;
     let file = PidFile::read(&home.join("data")).filter(|file| file.ready);
     let port = file.and_then(|file| file.port).ok_or_else(not_running)?;
@@ -159,14 +181,24 @@ pub fn url_of_running(data_dir: &Path) -> Result<Secret, EmbeddedError> {
 
 fn address(home: &Path, port: u16) -> Result<Address, EmbeddedError> {
     let password = data_dir::read_password(home)?;
-    Ok(Address { port, socket: cluster::socket_directory(home), password })
+    Ok(Address {
+        port,
+        socket: cluster::socket_directory(home),
+        password,
+    })
 }
 
 fn start_watchdog(home: &Home) -> Result<Child, EmbeddedError> {
     let shell = Path::new("/bin/sh");
     let mut watchdog = home.account.command(shell);
-    watchdog.args(["-c", WATCHDOG]).arg(home.data()).stdin(Stdio::piped());
-    watchdog.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    watchdog
+        .args(["-c", WATCHDOG])
+        .arg(home.data())
+        .stdin(Stdio::piped());
+    watchdog
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
     watchdog.spawn().map_err(failed("run", shell))
 }
 
@@ -186,7 +218,10 @@ async fn launch_until_ready(
             Err(NotReady::Exited) => {
                 let tail = launch.log_tail(log_start);
                 if Instant::now() >= deadline || !may_pass(&tail) {
-                    return Err(EmbeddedError::Exited { log: launch.log.clone(), tail });
+                    return Err(EmbeddedError::Exited {
+                        log: launch.log.clone(),
+                        tail,
+                    });
                 }
                 sleep(RESTART_PAUSE).await;
             }
@@ -207,7 +242,9 @@ fn may_pass(log: &str) -> bool {
 fn free_port() -> Result<u16, EmbeddedError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let address = listener.and_then(|listener| listener.local_addr());
-    Ok(address.map_err(failed("listen on", Path::new("127.0.0.1")))?.port())
+    Ok(address
+        .map_err(failed("listen on", Path::new("127.0.0.1")))?
+        .port())
 }
 
 /// Why there is no way in.
@@ -234,8 +271,11 @@ async fn wait_until_ready(child: &mut Child, address: &Address) -> Result<(), No
             Err(_) => None,
         };
         let code = refused.as_ref().and_then(sql_state);
-        let patience =
-            if code.as_deref() == Some("57P03") { RECOVERY_TIMEOUT } else { READY_TIMEOUT };
+        let patience = if code.as_deref() == Some("57P03") {
+            RECOVERY_TIMEOUT
+        } else {
+            READY_TIMEOUT
+        };
         let wrong_password = code.as_deref() == Some("28P01");
         if wrong_password || started.elapsed() >= patience {
             return Err(NotReady::Closed(refused));
@@ -255,7 +295,9 @@ async fn create_database(address: &Address) -> Result<(), EmbeddedError> {
             .fetch_optional(&mut connection)
             .await?;
         if known.is_none() {
-            sqlx::query("CREATE DATABASE credit_ledger").execute(&mut connection).await?;
+            sqlx::query("CREATE DATABASE credit_ledger")
+                .execute(&mut connection)
+                .await?;
         }
         connection.close().await
     };
@@ -275,7 +317,10 @@ async fn supervise(
             // Told to stop, or forgotten by whoever held the server.
             _ = &mut stop => return shut_down(&mut child).await,
             status = child.wait() => match status {
-                Ok(status) => error!("the private Postgres ended by itself: {status}"),
+                Ok(status) => {
+                    let log = launch.log.display();
+                    error!("the private Postgres ended by itself: {status}; its log is {log}");
+                }
                 Err(error) => error!(%error, "lost sight of the private Postgres"),
             },
         }
@@ -299,7 +344,9 @@ async fn supervise(
 
 async fn shut_down(child: &mut Child) -> Result<(), EmbeddedError> {
     // Without an id it has ended, and has been waited for.
-    let Some(process) = child.id().and_then(|id| i32::try_from(id).ok()) else { return Ok(()) };
+    let Some(process) = child.id().and_then(|id| i32::try_from(id).ok()) else {
+        return Ok(());
+    };
     for (signal, patience) in STOP_SIGNALS {
         postmaster::signal(process, signal);
         if timeout(patience, child.wait()).await.is_ok() {

@@ -81,19 +81,25 @@ pub(super) fn signal(process: i32, signal: Signal) {
 
 /// Stops the server that an earlier run of ours may have left behind on the cluster in `data`.
 pub(super) async fn stop_leftover(data: &Path) -> Result<(), EmbeddedError> {
-    let Some(PidFile { process, .. }) = PidFile::read(data) else { return Ok(()) };
+    let Some(PidFile { process, .. }) = PidFile::read(data) else {
+        return Ok(());
+    };
     if !is_alive(process) {
         return Ok(());
     }
     match identify(process, data) {
         Identity::Server => {
-            info!(process, "stopping the private Postgres that an earlier run left behind");
+            info!(
+                process,
+                "stopping the private Postgres that an earlier run left behind"
+            );
             stop(process, data).await
         }
         Identity::Stranger => set_aside(data),
-        Identity::Unknown => {
-            Err(EmbeddedError::UnknownPostmaster { process, data: data.to_owned() })
-        }
+        Identity::Unknown => Err(EmbeddedError::UnknownPostmaster {
+            process,
+            data: data.to_owned(),
+        }),
     }
 }
 
@@ -147,14 +153,19 @@ fn identify(process: i32, data: &Path) -> Identity {
 fn command_line(process: i32) -> Vec<PathBuf> {
     let words = |bytes: &[u8], end: fn(&u8) -> bool| {
         let words = bytes.split(end).filter(|word| !word.is_empty());
-        words.map(|word| PathBuf::from(OsString::from_vec(word.to_vec()))).collect()
+        words
+            .map(|word| PathBuf::from(OsString::from_vec(word.to_vec())))
+            .collect()
     };
     if let Ok(bytes) = std::fs::read(format!("/proc/{process}/cmdline")) {
         return words(&bytes, |byte| *byte == 0);
     }
     // No `/proc`, as on a Mac. A path with a blank in it falls apart here, and counts as unknown.
     let mut ps = std::process::Command::new("ps");
-    match ps.args(["-o", "command=", "-p", &process.to_string()]).output() {
+    match ps
+        .args(["-o", "command=", "-p", &process.to_string()])
+        .output()
+    {
         Ok(output) => words(&output.stdout, u8::is_ascii_whitespace),
         Err(_) => Vec::new(),
     }
@@ -175,10 +186,18 @@ mod tests {
 
     #[test]
     fn the_pid_file_tells_process_port_and_readiness() {
-        let running = PidFile { process: 4242, port: Some(54321), ready: true };
+        let running = PidFile {
+            process: 4242,
+            port: Some(54321),
+            ready: true,
+        };
         assert_eq!(PidFile::parse(RUNNING), Some(running));
 
-        let starting = PidFile { process: 4242, port: None, ready: false };
+        let starting = PidFile {
+            process: 4242,
+            port: None,
+            ready: false,
+        };
         assert_eq!(PidFile::parse("4242\n/srv/data\n"), Some(starting));
 
         assert_eq!(PidFile::parse(""), None);
@@ -197,7 +216,9 @@ mod tests {
         let us = std::process::id().to_string();
         let path = pid_file(&scratch, &RUNNING.replace("4242", &us));
 
-        stop_leftover(scratch.path()).await.expect("nothing has to be stopped");
+        stop_leftover(scratch.path())
+            .await
+            .expect("nothing has to be stopped");
 
         let text = std::fs::read_to_string(path).expect("it is still there");
         assert_eq!(text, RUNNING.replace("4242", NO_PROCESS));
@@ -209,8 +230,13 @@ mod tests {
         let text = RUNNING.replace("4242", NO_PROCESS);
         let path = pid_file(&scratch, &text);
 
-        stop_leftover(scratch.path()).await.expect("nothing has to be stopped");
+        stop_leftover(scratch.path())
+            .await
+            .expect("nothing has to be stopped");
 
-        assert_eq!(std::fs::read_to_string(path).expect("it is still there"), text);
+        assert_eq!(
+            std::fs::read_to_string(path).expect("it is still there"),
+            text
+        );
     }
 }

@@ -32,7 +32,9 @@ impl Drop for Scratch {
 }
 
 async fn start(scratch: &Scratch) -> Server {
-    Server::start(Options::new(scratch.path())).await.expect("the private Postgres starts")
+    Server::start(Options::new(scratch.path()))
+        .await
+        .expect("the private Postgres starts")
 }
 
 /// What `sql` answers as text, asked for until the server lets us in.
@@ -48,8 +50,13 @@ async fn ask(url: &Secret, sql: &'static str) -> String {
 }
 
 async fn run(url: &Secret, sql: &'static str) {
-    let mut connection = PgConnection::connect(url.expose()).await.expect("it lets us in");
-    sqlx::raw_sql(sql).execute(&mut connection).await.expect("the statement is good");
+    let mut connection = PgConnection::connect(url.expose())
+        .await
+        .expect("it lets us in");
+    sqlx::raw_sql(sql)
+        .execute(&mut connection)
+        .await
+        .expect("the statement is good");
 }
 
 async fn wait_until_gone(data: &Path) {
@@ -81,14 +88,26 @@ async fn only_the_password_opens_it_and_what_it_answers_is_durable() {
     let server = start(&scratch).await;
     let address = server.address();
 
-    for sql in ["SHOW fsync", "SHOW synchronous_commit", "SHOW full_page_writes"] {
+    for sql in [
+        "SHOW fsync",
+        "SHOW synchronous_commit",
+        "SHOW full_page_writes",
+    ] {
         assert_eq!(ask(&server.url(), sql).await, "on", "{sql}");
     }
     assert_eq!(ask(&server.url(), "SHOW server_encoding").await, "UTF8");
-    assert_eq!(ask(&server.url(), "SHOW listen_addresses").await, "127.0.0.1");
-    let stranger = Address { password: Secret::new("a guess"), ..address.clone() };
+    assert_eq!(
+        ask(&server.url(), "SHOW listen_addresses").await,
+        "127.0.0.1"
+    );
+    let stranger = Address {
+        password: Secret::new("a guess"),
+        ..address.clone()
+    };
     for url in [stranger.url("postgres"), stranger.tcp_url("postgres")] {
-        let refused = PgConnection::connect(url.expose()).await.expect_err("the password is wrong");
+        let refused = PgConnection::connect(url.expose())
+            .await
+            .expect_err("the password is wrong");
         assert_eq!(sql_state(&refused).as_deref(), Some("28P01"));
     }
     server.stop().await.expect("it stops");
@@ -105,7 +124,10 @@ async fn a_second_start_is_refused_and_a_command_finds_the_running_one() {
     let second = Server::start(Options::new(scratch.path())).await;
     assert!(matches!(second, Err(EmbeddedError::InUse { .. })));
     let url = url_of_running(scratch.path()).expect("it runs");
-    assert_eq!(ask(&url, "SELECT current_database()::text").await, "credit_ledger");
+    assert_eq!(
+        ask(&url, "SELECT current_database()::text").await,
+        "credit_ledger"
+    );
     server.stop().await.expect("it stops");
 }
 
@@ -137,7 +159,13 @@ async fn a_server_that_a_killed_run_left_behind_is_stopped_first() {
     let binaries = Binaries::find().await.expect("the tests need a Postgres");
     let (log, port) = (data_dir.log(), free_port().expect("there is a free port"));
     let data = home.data();
-    let launch = Launch { binaries, home, log, port, settings: Vec::new() };
+    let launch = Launch {
+        binaries,
+        home,
+        log,
+        port,
+        settings: Vec::new(),
+    };
     let (mut orphan, _) = launch.start().expect("it starts");
     while PidFile::read(&data).is_none() {
         sleep(POLL_INTERVAL).await;
@@ -169,9 +197,14 @@ async fn a_server_that_is_forgotten_stops_by_itself() {
 async fn a_server_that_cannot_start_shows_what_it_logged() {
     let scratch = Scratch::new();
     let mut options = Options::new(scratch.path());
-    options.settings.push(("shared_buffers".to_owned(), "nonsense".to_owned()));
+    options
+        .settings
+        .push(("shared_buffers".to_owned(), "nonsense".to_owned()));
 
-    let refused = Server::start(options).await.expect_err("the setting is wrong").to_string();
+    let refused = Server::start(options)
+        .await
+        .expect_err("the setting is wrong")
+        .to_string();
 
     assert!(refused.contains("postgres.log"), "{refused}");
     assert!(refused.contains("shared_buffers"), "{refused}");
@@ -188,5 +221,8 @@ async fn data_of_another_major_version_is_not_touched() {
 
     let refused = Server::start(Options::new(scratch.path())).await;
 
-    assert!(matches!(refused, Err(EmbeddedError::WrongVersion { wanted: 9, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(EmbeddedError::WrongVersion { wanted: 9, .. })),
+        "{refused:?}"
+    );
 }
