@@ -33,3 +33,18 @@ CREATE TABLE payment_claims (
     claimed_at timestamptz NOT NULL,
     CONSTRAINT payment_claims_pk PRIMARY KEY (tenant_id, payment_reference)
 );
+
+CREATE TYPE purchase_input AS (
+    pool_id uuid,
+    purchase_id uuid,
+    tenant_id uuid,
+    seq bigint,
+    credits bigint,
+    payment_reference text,
+    paid_at timestamptz,
+    expires_at timestamptz,
+    amount_cents bigint,
+    currency text,
+    user_id text,
+    created_at timestamptz
+);

@@ -45,13 +45,15 @@ pub fn next_grant(pool: &Pool, catalogue: &Catalogue) -> Option<NextGrant> {
     while let Some((at, due)) = next_due(book.pool()) {
         happen(&mut book, catalogue, at, due);
         let entry = book.entries().last()?;
-        let granted = |leg: &Transfer| leg.from == Account::IssuedMonthly;
-        if let Some(place) = entry.transfers.iter().position(granted) {
-            let credits = entry.transfers[place].amount;
-            let repaid = entry.transfers[place..]
-                .iter()
-                .filter(|leg| leg.to == Account::Overdraft);
-            let overdraft_repaid = repaid.map(|leg| leg.amount).sum();
+        if book.pool().cycle_seq == entry.seq {
+            let credits = book.pool().granted;
+            // The rest of the old cycle repays first; only what the grant repays counts here.
+            let legs = entry.transfers.iter();
+            let overdraft_repaid = legs
+                .skip_while(|leg| leg.from != Account::IssuedMonthly)
+                .filter(|leg| leg.to == Account::Overdraft)
+                .map(|leg| leg.amount)
+                .sum();
             let net = credits.saturating_sub(overdraft_repaid);
             return Some(NextGrant {
                 at,
@@ -96,11 +98,14 @@ fn expire_addons(book: &mut Book, at: Time) {
         Transfer::new(Account::Addon, Account::Overdraft, repaid),
         Transfer::new(Account::Addon, Account::Lapsed, lapsed),
     ];
-    book.pool.expired_addons = Some(ExpiredAddons {
+    let lost = ExpiredAddons {
         expired_at: live.expires_at,
         granted: live.granted,
         lapsed,
-    });
+    };
+    // Where nothing was lost, a late payment has nothing to bring back.
+    let nothing = lost.granted.is_zero() && lost.lapsed.is_zero();
+    book.pool.expired_addons = (!nothing).then_some(lost);
     let transfers = transfers.into_iter().flatten().collect();
     book.append(at, Draft::new(Kind::AddonExpiry, transfers));
 }
@@ -142,8 +147,8 @@ pub(super) fn end_license(
     if !stored {
         pool.requested.license = None;
     }
-    let (free, basic) = ("free", "basic");
-    let transfers = if [free, basic].contains(&pool.terms.plan.as_str()) {
+    let transfers = if pool.terms.need_no_license() {
+        keep_free_plan(pool);
         Vec::new()
     } else {
         let terms = free_terms(pool);
@@ -163,6 +168,16 @@ pub(super) fn end_license(
             ..Draft::new(Kind::LicenseEnd, transfers)
         },
     );
+}
+
+/// A pool on a free plan keeps it and its cycle when a licence ends. The builders and the allowance
+/// of its own went with the licence, so the next renewal grants what the plan says.
+pub(super) fn keep_free_plan(pool: &mut Pool) {
+    let plan = pool.terms.plan.clone();
+    pool.terms = Terms {
+        plan,
+        ..free_terms(pool)
+    };
 }
 
 /// What a pool without a licence is on.

@@ -75,8 +75,9 @@ pub struct AutoProvision {
 }
 
 impl Plan {
-    /// The version in force at `at`, or the earliest one before any was. With `None`, the newest
-    /// one: pools on a test clock live at no real instant.
+    /// The version in force at `at`. Before any was it is the first one, whatever was added since:
+    /// a cycle that is booked late gets the same (path-independent). With `None` it is the newest:
+    /// pools on a test clock live at no real instant.
     ///
     /// # Panics
     /// A plan without versions: it is stored together with its first.
@@ -92,11 +93,6 @@ impl Plan {
             .filter(|version| version.effective_at <= at);
         in_force
             .max_by_key(|version| (version.effective_at, version.version))
-            .or_else(|| {
-                self.versions
-                    .iter()
-                    .min_by_key(|version| version.effective_at)
-            })
             .unwrap_or(first)
     }
 }
@@ -249,17 +245,19 @@ mod tests {
         let plan = Plan {
             aliases: vec![],
             versions: vec![
-                version(1, "2026-01-01T00:00:00Z"),
+                version(1, "2026-02-01T00:00:00Z"),
                 version(2, "2026-06-01T00:00:00Z"),
                 version(3, "2026-03-01T00:00:00Z"),
+                version(4, "2026-01-01T00:00:00Z"),
             ],
         };
         let rows = [
             (Some("2025-12-31T00:00:00Z"), 1),
+            (Some("2026-01-01T00:00:00Z"), 4),
             (Some("2026-02-01T00:00:00Z"), 1),
             (Some("2026-03-01T00:00:00Z"), 3),
             (Some("2026-06-01T00:00:00Z"), 2),
-            (None, 3),
+            (None, 4),
         ];
         for (at, expected) in rows {
             assert_eq!(plan.version(at.map(time)).version, expected, "{at:?}");

@@ -131,6 +131,12 @@ pub struct Details {
     /// Of a purchase: when it was paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paid_at: Option<Time>,
+    /// Of a purchase: what was paid, in the currency's smallest unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount_cents: Option<i64>,
+    /// Of a purchase: the currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// Of a change of terms: the terms in force after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms: Option<Terms>,

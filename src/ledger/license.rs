@@ -85,16 +85,17 @@ impl License {
         self
     }
 
-    /// What the licence is at `now`.
+    /// What the licence is at `now`. Its end decides first: a grace may be over before the licence
+    /// expires, or be given without an expiry.
     #[must_use]
     pub fn status(&self, now: Time) -> LicenseStatus {
-        let before = |end: Option<Time>| end.is_none_or(|end| now < end);
-        if before(self.expires_at) {
-            LicenseStatus::Active
-        } else if before(self.ends_at()) {
+        let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
+        if over(self.ends_at()) {
+            LicenseStatus::Expired
+        } else if over(self.expires_at) {
             LicenseStatus::Grace
         } else {
-            LicenseStatus::Expired
+            LicenseStatus::Active
         }
     }
 }
@@ -147,5 +148,18 @@ mod tests {
         }
         let plain = license(LicenseType::Paid, Some(expires), None);
         assert_eq!(plain.status(time(expires)), LicenseStatus::Expired);
+    }
+
+    #[test]
+    fn a_grace_that_is_over_ends_a_licence_whatever_its_expiry() {
+        let (grace, later) = ("2026-01-20T00:00:00Z", "2026-01-31T00:00:00Z");
+        for expires in [None, Some(later)] {
+            let graced = license(LicenseType::Paid, expires, Some(grace));
+            assert_eq!(graced.ends_at(), Some(time(grace)));
+            let before = graced.status(time("2026-01-19T23:59:59.999Z"));
+            assert_eq!(before, LicenseStatus::Active, "{expires:?}");
+            let status = graced.status(time(grace));
+            assert_eq!(status, LicenseStatus::Expired, "{expires:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@
 //! - **exactly-once**: one effect per idempotency key and per payment.
 //! - **ordered**: `seq` has no gaps and `at` never goes backwards.
 //! - **path-independent**: one jump in time or a thousand steps give the same entries and hashes.
-//! - **no minting**: a grant is the allowance of the terms in force, only on contract's occasions.
+//! - **no minting**: a grant is the allowance of the terms in force, on the occasions of the rules.
 //! - **chained**: each entry's hash covers the one before it.
 #![deny(
     clippy::arithmetic_side_effects,
@@ -24,6 +24,7 @@
 mod account;
 mod adjustment;
 mod advance;
+mod audit;
 mod balance;
 mod book;
 mod calendar;
@@ -45,6 +46,7 @@ mod text;
 pub use account::{Account, Accounts, Transfer, TransferError};
 pub use adjustment::{Adjustment, Bucket};
 pub use advance::{NextGrant, advance, next_grant};
+pub use audit::{Audit, Fault};
 pub use balance::{AddonBalance, Balance, MonthlyBalance};
 pub use book::Book;
 pub use calendar::{Cycle, add_months, cycle_containing};

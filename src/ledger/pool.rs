@@ -86,6 +86,14 @@ pub struct ExpiredAddons {
     pub lapsed: Credits,
 }
 
+impl ExpiredAddons {
+    /// Whether a payment of `paid_at`, though it is booked late, was made before the expiry.
+    #[must_use]
+    pub fn comes_back(&self, paid_at: Time) -> bool {
+        paid_at < self.expired_at
+    }
+}
+
 impl Pool {
     /// The unheld monthly credits.
     #[must_use]

@@ -91,6 +91,8 @@ impl Purchase {
             purchase: Some(self.id),
             details: Details {
                 paid_at: Some(paid_at),
+                amount_cents: self.amount_cents,
+                currency: self.currency.clone(),
                 ..Details::default()
             },
             ..Draft::new(Kind::Purchase, issued.into_iter().collect())
@@ -143,7 +145,9 @@ pub fn check_purchase(
     if add_months(paid_at, terms.validity_months) <= now {
         return Err(Refusal::ValidityOver);
     }
-    if pool.addon() + credits > Credits::MAX_ACCOUNT {
+    let back = pool.expired_addons.filter(|lost| lost.comes_back(paid_at));
+    let back = back.map_or(Credits::ZERO, |lost| lost.lapsed);
+    if pool.addon() + back + credits > Credits::MAX_ACCOUNT {
         return Err(Refusal::BalanceLimit);
     }
     Ok(())
@@ -154,7 +158,7 @@ fn reinstate(book: &mut Book, paid_at: Time, expires_at: Time, now: Time) {
     let Some(lost) = book
         .pool
         .expired_addons
-        .take_if(|lost| paid_at < lost.expired_at)
+        .take_if(|lost| lost.comes_back(paid_at))
     else {
         return;
     };

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::advance::{end_license, free_terms, turn_over};
+use super::advance::{end_license, free_terms, keep_free_plan, turn_over};
 use super::book::Draft;
 use super::{
     Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, Kind, License, Metadata,
@@ -133,6 +133,12 @@ impl Terms {
             (Allowance::PerPool(credits), Seats::Count(_)) => Some(credits),
         }
     }
+
+    /// Whether the plan is one that the end of a licence takes pools to, and leaves them on.
+    #[must_use]
+    pub fn need_no_license(&self) -> bool {
+        ["free", "basic"].contains(&self.plan.as_str())
+    }
 }
 
 impl PutPool {
@@ -168,7 +174,7 @@ impl PutPool {
         let test_clock = self.test_clock.over(None);
         let instant = test_clock.is_none().then_some(now);
         let requested = self.merged(&blank, catalogue, instant)?;
-        Self::must_be_possible(&requested.terms, catalogue, instant)?;
+        possible(&requested.terms, catalogue, instant)?;
         let pool = blank_pool((id, tenant, name), requested.clone(), now);
         let mut book = Book::new(pool);
         let ended = book.pool.apply_license(&self.license, now);
@@ -222,7 +228,7 @@ impl PutPool {
         let instant = book.pool.plan_instant(now);
         let requested = self.merged(&book.pool.requested, catalogue, instant)?;
         if requested.terms != book.pool.requested.terms {
-            Self::must_be_possible(&requested.terms, catalogue, instant)?;
+            possible(&requested.terms, catalogue, instant)?;
         }
         self.keeps_what_is_fixed(&book.pool)?;
         if ended {
@@ -258,19 +264,20 @@ impl PutPool {
             .over(Some(&last.terms.builders))
             .unwrap_or(Seats::ONE);
         let own = version.allowance == Allowance::Custom || builders == Seats::Unlimited;
-        if !own && matches!(self.monthly_allowance, Patch::Set(_)) {
-            let message = "is only for plans without an allowance or unlimited builders";
-            return Err(Refusal::invalid("monthly_allowance", message));
-        }
-        let kept = self
-            .monthly_allowance
-            .over(last.terms.monthly_allowance.as_ref());
-        let monthly_allowance = kept.filter(|_| own);
-        let terms = Terms {
+        let kept = last.terms.monthly_allowance.as_ref();
+        let mut terms = Terms {
             plan: plan.clone(),
             builders,
-            monthly_allowance,
+            monthly_allowance: self.monthly_allowance.over(kept),
         };
+        // Terms that repeat the last request are no change, whatever became of their plan since.
+        if !own && terms != last.terms {
+            if matches!(self.monthly_allowance, Patch::Set(_)) {
+                let message = "is only for plans without an allowance or unlimited builders";
+                return Err(Refusal::invalid("monthly_allowance", message));
+            }
+            terms.monthly_allowance = None;
+        }
         Ok(Requested {
             terms,
             billing_anchor: last.billing_anchor,
@@ -279,28 +286,6 @@ impl PutPool {
             test_clock: self.test_clock.over(last.test_clock.as_ref()),
             metadata: self.metadata.over(last.metadata.as_ref()),
         })
-    }
-
-    /// Whether new terms grant something an account may hold. Terms that were accepted before stay
-    /// good, whatever became of their plan since.
-    fn must_be_possible(
-        terms: &Terms,
-        catalogue: &Catalogue,
-        instant: Option<Time>,
-    ) -> Result<(), Refusal> {
-        let Some((_, plan)) = catalogue.plan(&terms.plan) else {
-            return Err(Refusal::invalid("plan", "is no plan of this tenant"));
-        };
-        let version = plan.version(instant);
-        let own = version.allowance == Allowance::Custom || terms.builders == Seats::Unlimited;
-        match terms.allowance(version) {
-            None if own => Err(Refusal::invalid(
-                "monthly_allowance",
-                "is needed on these terms",
-            )),
-            None => Err(Refusal::BalanceLimit),
-            Some(_) => Ok(()),
-        }
     }
 
     fn keeps_what_is_fixed(&self, pool: &Pool) -> Result<(), Refusal> {
@@ -341,13 +326,13 @@ impl PutPool {
             return Change::None;
         }
         let before = book.pool.granted;
-        let on_free = ["free", "basic"].contains(&book.pool.terms.plan.as_str());
         book.pool.apply_license(&self.license, now);
         book.pool.requested = requested;
-        if !on_free {
+        if !book.pool.terms.need_no_license() {
             end_license(book, catalogue, now, actor, true);
             return Change::of(book.pool.granted, before);
         }
+        keep_free_plan(&mut book.pool);
         book.pool.pending = None;
         book.pool.fallen_back = true;
         changed_terms(book, actor, now);
@@ -363,14 +348,11 @@ impl PutPool {
         now: Time,
     ) -> Result<Change, Refusal> {
         let terms = requested.terms.clone();
-        let Some((_, plan)) = catalogue.plan(&terms.plan) else {
-            return Err(Refusal::invalid("plan", "is no plan of this tenant"));
-        };
-        let version = plan.version(book.pool.plan_instant(now));
-        let allowance = terms.allowance(version).ok_or(Refusal::BalanceLimit)?;
+        let instant = book.pool.plan_instant(now);
+        let (version, allowance) = possible(&terms, catalogue, instant)?;
         let change = Change::of(allowance, book.pool.granted);
-        self.take_request(book, requested, now);
         book.pool.fallen_back = false;
+        self.take_request(book, requested, now);
         match change {
             Change::Increase => {
                 book.pool.pending = None;
@@ -407,6 +389,28 @@ impl PutPool {
     }
 }
 
+/// The version of the plan that new terms are on, and what it grants on them. Terms that were
+/// accepted before stay good, whatever became of their plan since.
+fn possible<'c>(
+    terms: &Terms,
+    catalogue: &'c Catalogue,
+    instant: Option<Time>,
+) -> Result<(&'c PlanVersion, Credits), Refusal> {
+    let Some((_, plan)) = catalogue.plan(&terms.plan) else {
+        return Err(Refusal::invalid("plan", "is no plan of this tenant"));
+    };
+    let version = plan.version(instant);
+    let own = version.allowance == Allowance::Custom || terms.builders == Seats::Unlimited;
+    match terms.allowance(version) {
+        Some(allowance) => Ok((version, allowance)),
+        None if own => Err(Refusal::invalid(
+            "monthly_allowance",
+            "is needed on these terms",
+        )),
+        None => Err(Refusal::BalanceLimit),
+    }
+}
+
 impl Change {
     fn of(allowance: Credits, granted: Credits) -> Self {
         match allowance.cmp(&granted) {
@@ -422,6 +426,8 @@ impl Pool {
     fn apply_license(&mut self, license: &Patch<License>, now: Time) -> bool {
         let given = match license {
             Patch::Keep => return false,
+            // What the pool fell back from stays to be shown until something brings a plan back.
+            Patch::Clear if self.fallen_back => return false,
             Patch::Clear => {
                 (self.license, self.license_ends_at) = (None, None);
                 return false;

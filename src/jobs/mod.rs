@@ -1,0 +1,3 @@
+//! Work that nobody asked for: making durable what is due.
+
+pub mod sweeper;

@@ -1,0 +1,377 @@
+//! Decides the jobs of one batch on what was read for them. No I/O: the lane reads and writes.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::{Envelope, Job, LaneError, PoolView, Reply};
+use crate::ledger::{
+    Actor, Book, Catalogue, Change, ClockId, Command, Entry, IdempotencyKey, Kind, Outcome, Patch,
+    Pool, PoolId, Purchase, PutPool, Refusal, TenantId, Time, advance, auto_provision, next_grant,
+};
+use crate::store::{BatchKey, Loaded, PurchaseRecord};
+
+/// The jobs of one pool, in the order they came.
+pub(super) struct PoolJobs {
+    pub id: PoolId,
+    pub envelopes: Vec<Envelope>,
+}
+
+/// What was decided on one pool.
+pub(super) struct Decided {
+    /// What to write; `None` when there is nothing.
+    pub book: Option<Book>,
+    /// Purchases among it.
+    pub purchases: Vec<PurchaseRecord>,
+    /// For each job, in order. Valid only once the book is written.
+    pub answers: Vec<Result<Reply, LaneError>>,
+}
+
+/// What decisions on one pool need.
+pub(super) struct Ground<'a> {
+    pub loaded: &'a Loaded,
+    pub catalogue: &'a Catalogue,
+    pub now: Time,
+}
+
+/// Groups jobs by pool; pools keep the order of their first job.
+pub(super) fn by_pool(envelopes: Vec<Envelope>) -> Vec<PoolJobs> {
+    let mut places: HashMap<PoolId, usize> = HashMap::with_capacity(envelopes.len());
+    let mut pools: Vec<PoolJobs> = Vec::new();
+    for envelope in envelopes {
+        let id = envelope.id;
+        let place = *places.entry(id).or_insert_with(|| {
+            pools.push(PoolJobs {
+                id,
+                envelopes: Vec::new(),
+            });
+            pools.len() - 1
+        });
+        pools[place].envelopes.push(envelope);
+    }
+    pools
+}
+
+/// What has to be read for these jobs.
+pub(super) fn needs(pools: &[PoolJobs]) -> BatchKey {
+    let mut batch = BatchKey::default();
+    for PoolJobs { id, envelopes } in pools {
+        batch.pools.push(*id);
+        for Envelope { job, .. } in envelopes {
+            if let Some(request) = &job.actor.request {
+                batch.keys.push((*id, request.key.clone()));
+            }
+            if let Command::Purchase(purchase) | Command::CheckPurchase(purchase) = &job.command {
+                batch.references.push((*id, purchase.reference.clone()));
+            }
+        }
+    }
+    batch
+}
+
+impl PoolJobs {
+    /// Decides every job in order. A panic is our mistake: it fails the jobs of this pool alone,
+    /// and writes nothing.
+    pub fn decide(&self, ground: &Ground<'_>) -> Decided {
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.decide_in_order(ground)));
+        attempt.unwrap_or_else(|_| {
+            tracing::error!(pool.id = %self.id, "a decision panicked; nothing was booked");
+            let answers = self
+                .envelopes
+                .iter()
+                .map(|_| Err(LaneError::Failed))
+                .collect();
+            Decided {
+                book: None,
+                purchases: Vec::new(),
+                answers,
+            }
+        })
+    }
+
+    fn decide_in_order(&self, ground: &Ground<'_>) -> Decided {
+        let stored = ground.loaded.pools.get(&self.id);
+        let mut bench = Bench {
+            ground,
+            id: self.id,
+            book: stored.map(|stored| Book::new(stored.pool.clone())),
+            has_twins: self.has_twins(),
+            purchases: Vec::new(),
+        };
+        if let Some(book) = &mut bench.book {
+            advance(book, ground.catalogue, ground.now);
+        }
+        let answers = self
+            .envelopes
+            .iter()
+            .map(|envelope| bench.decide(&envelope.job))
+            .collect();
+        let book = bench.book.filter(|book| !book.entries().is_empty());
+        Decided {
+            book,
+            purchases: bench.purchases,
+            answers,
+        }
+    }
+
+    /// Whose pool it is.
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.envelopes.first().map(|envelope| envelope.job.tenant)
+    }
+
+    /// The test clock of a pool that one of the jobs would make.
+    pub fn new_clock(&self) -> Option<(TenantId, ClockId)> {
+        self.envelopes
+            .iter()
+            .find_map(|envelope| match &envelope.job.command {
+                Command::Update(put) => match put.test_clock {
+                    Patch::Set(clock) => Some((envelope.job.tenant, clock)),
+                    Patch::Keep | Patch::Clear => None,
+                },
+                _ => None,
+            })
+    }
+
+    /// A tenant that does not exist has no pools.
+    pub fn without_tenant(&self) -> Decided {
+        let refused = |_: &Envelope| Err(LaneError::Refused(Refusal::PoolNotFound));
+        let answers = self.envelopes.iter().map(refused).collect();
+        Decided {
+            book: None,
+            purchases: Vec::new(),
+            answers,
+        }
+    }
+
+    /// Whether two jobs carry the same key, so that one may replay what the other has just decided.
+    fn has_twins(&self) -> bool {
+        let requests = self
+            .envelopes
+            .iter()
+            .filter_map(|it| it.job.actor.request.as_ref());
+        let mut seen = HashSet::with_capacity(self.envelopes.len());
+        self.envelopes.len() > 1
+            && !requests
+                .map(|request| &request.key)
+                .all(|key| seen.insert(key))
+    }
+}
+
+/// One pool while its jobs are decided.
+struct Bench<'a> {
+    ground: &'a Ground<'a>,
+    id: PoolId,
+    book: Option<Book>,
+    has_twins: bool,
+    purchases: Vec<PurchaseRecord>,
+}
+
+impl Bench<'_> {
+    fn decide(&mut self, job: &Job) -> Result<Reply, LaneError> {
+        self.replay(&job.actor)
+            .unwrap_or_else(|| self.decide_anew(job).map_err(LaneError::Refused))
+    }
+
+    /// The answer of an earlier request with the same key: recognised before every other rule
+    /// (invariant exactly-once).
+    fn replay(&self, actor: &Actor) -> Option<Result<Reply, LaneError>> {
+        let request = actor.request.as_ref()?;
+        let earlier = &self.ground.loaded.earlier;
+        let entry = match earlier.is_empty() {
+            true => None,
+            false => earlier.get(&(self.id, request.key.clone())),
+        };
+        let entry = entry.or_else(|| self.twin(&request.key))?;
+        let same = entry.actor.request.as_ref().is_some_and(|it| it == request);
+        Some(if same {
+            Ok(Reply::Entry {
+                entry: Arc::clone(entry),
+                replayed: true,
+            })
+        } else {
+            Err(LaneError::Refused(Refusal::IdempotencyKeyReused))
+        })
+    }
+
+    /// An entry of this very batch with the same key.
+    fn twin(&self, key: &IdempotencyKey) -> Option<&Arc<Entry>> {
+        let entries = self.book.as_ref().filter(|_| self.has_twins)?.entries();
+        let same = |entry: &&Arc<Entry>| {
+            entry
+                .actor
+                .request
+                .as_ref()
+                .is_some_and(|request| request.key == *key)
+        };
+        entries.iter().find(same)
+    }
+
+    fn decide_anew(&mut self, job: &Job) -> Result<Reply, Refusal> {
+        match &job.command {
+            Command::Update(put) => self.put(put, job),
+            Command::Purchase(purchase) | Command::CheckPurchase(purchase) => {
+                self.purchase(purchase, job)
+            }
+            Command::Advance | Command::Close | Command::Debit(_) | Command::Adjust(_) => {
+                self.command(job)
+            }
+        }
+    }
+
+    /// Decides on the pool; one that is not there is made first where the tenant wants that, and
+    /// only if the command itself is not refused.
+    fn command(&mut self, job: &Job) -> Result<Reply, Refusal> {
+        let made = match self.book {
+            Some(_) => None,
+            None => Some(self.make_when_first_used(job)?),
+        };
+        let made_now = made.is_some();
+        if made_now {
+            self.book = made;
+        }
+        let Ground { catalogue, now, .. } = *self.ground;
+        let book = self.book.as_mut().ok_or(Refusal::PoolNotFound)?;
+        let outcome = job
+            .command
+            .clone()
+            .decide(book, catalogue, job.actor.clone(), now);
+        match outcome {
+            Ok(Outcome::Booked(entry)) => Ok(Reply::Entry {
+                entry,
+                replayed: false,
+            }),
+            Ok(Outcome::Put(change)) => Ok(self.view(change)),
+            Ok(Outcome::Done) if matches!(job.command, Command::Close) => {
+                Ok(self.view(Change::None))
+            }
+            Ok(Outcome::Done) => Ok(Reply::Done),
+            Err(refusal) => {
+                if made_now {
+                    self.book = None;
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn make_when_first_used(&self, job: &Job) -> Result<Book, Refusal> {
+        let spends = match &job.command {
+            Command::Debit(_)
+            | Command::Purchase(_)
+            | Command::CheckPurchase(_)
+            | Command::Adjust(_) => true,
+            Command::Advance | Command::Close | Command::Update(_) => false,
+        };
+        let put = auto_provision(&job.pool, self.ground.catalogue).filter(|_| spends);
+        let put = put.ok_or(Refusal::PoolNotFound)?;
+        // The pool is made by the way: the key belongs to the command itself.
+        let actor = Actor {
+            request: None,
+            ..job.actor.clone()
+        };
+        self.create(put, job, actor)
+    }
+
+    fn create(&self, put: PutPool, job: &Job, actor: Actor) -> Result<Book, Refusal> {
+        let Ground { catalogue, now, .. } = *self.ground;
+        put.create(
+            (self.id, job.tenant, job.pool.clone()),
+            catalogue,
+            actor,
+            now,
+        )
+    }
+
+    fn put(&mut self, put: &PutPool, job: &Job) -> Result<Reply, Refusal> {
+        let before = job.dry_run.then(|| self.book.clone());
+        let result = if self.book.is_none() {
+            self.create(put.clone(), job, job.actor.clone())
+                .map(|book| {
+                    self.book = Some(book);
+                    self.view(Change::Created)
+                })
+        } else {
+            self.command(job)
+        };
+        if let Some(before) = before {
+            self.book = before;
+        }
+        result
+    }
+
+    /// A payment that was credited before is answered with its first purchase, before every rule.
+    fn purchase(&mut self, purchase: &Purchase, job: &Job) -> Result<Reply, Refusal> {
+        if let Some(first) = self.earlier_purchase(purchase) {
+            let same = purchase
+                .credits
+                .is_ok_and(|credits| credits == first.credits.signed());
+            let book = self.book.as_ref().ok_or(Refusal::PoolNotFound)?;
+            let balance = book.pool().balance(self.ground.now);
+            return match same {
+                true => Ok(Reply::Purchased {
+                    purchase: Box::new(first),
+                    balance,
+                }),
+                false => Err(Refusal::PaymentReferenceReused),
+            };
+        }
+        let made = self.book.is_none();
+        let reply = self.command(job);
+        let only_checked = matches!(job.command, Command::CheckPurchase(_));
+        if made && only_checked {
+            self.book = None;
+        }
+        if let (Ok(Reply::Entry { entry, .. }), false) = (&reply, only_checked) {
+            self.purchases
+                .extend(PurchaseRecord::of(entry, job.tenant, &job.pool));
+        }
+        reply
+    }
+
+    fn earlier_purchase(&self, purchase: &Purchase) -> Option<PurchaseRecord> {
+        let stored = self
+            .ground
+            .loaded
+            .purchases
+            .get(&(self.id, purchase.reference.clone()));
+        let same = |record: &&PurchaseRecord| record.reference == purchase.reference;
+        stored.or_else(|| self.purchases.iter().find(same)).cloned()
+    }
+
+    fn view(&self, change: Change) -> Reply {
+        let pool: Pool = match &self.book {
+            Some(book) => book.pool().clone(),
+            None => unreachable!("a view is asked for after the pool was decided on"),
+        };
+        let next_grant = next_grant(&pool, self.ground.catalogue);
+        Reply::Pool {
+            view: Box::new(PoolView {
+                pool,
+                next_grant,
+                as_of: self.ground.now,
+            }),
+            change,
+        }
+    }
+}
+
+/// Counts what happened by itself, for the metrics.
+pub(super) fn due_events(books: &[&Book]) -> usize {
+    let due = |entry: &&Arc<Entry>| match entry.kind {
+        Kind::Renewal | Kind::AddonExpiry => true,
+        Kind::LicenseEnd => entry.actor.key.is_none(),
+        Kind::Open
+        | Kind::Restart
+        | Kind::TermsChange
+        | Kind::Debit
+        | Kind::Purchase
+        | Kind::Reinstatement
+        | Kind::Adjustment
+        | Kind::Close => false,
+    };
+    books
+        .iter()
+        .flat_map(|book| book.entries())
+        .filter(due)
+        .count()
+}

@@ -1,0 +1,277 @@
+//! One lane: take what is queued, read, decide, write, answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events, needs};
+use super::{Envelope, LaneError};
+use crate::clock::Clock;
+use crate::ledger::{Book, Catalogue, PoolId, TenantId, Time};
+use crate::store::{Loaded, PurchaseRecord, Store, StoreError, Writer};
+
+/// How long one step in the database may take before its connection is given up.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a pool is tried again when other writers are in the way.
+const ATTEMPTS: u32 = 20;
+
+/// A writer with its queue.
+pub(super) struct Lane {
+    number: usize,
+    store: Store,
+    clock: Clock,
+    batch_limit: usize,
+    writer: Option<Writer>,
+    catalogues: HashMap<TenantId, Arc<Catalogue>>,
+}
+
+impl Lane {
+    pub fn new(number: usize, store: Store, clock: Clock, batch_limit: usize) -> Self {
+        Self {
+            number,
+            store,
+            clock,
+            batch_limit,
+            writer: None,
+            catalogues: HashMap::new(),
+        }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub async fn run(mut self, mut queue: mpsc::Receiver<Envelope>) {
+        let waiting = metrics::gauge!(
+            "credit_ledger_lane_queue_length", "lane" => self.number.to_string());
+        let mut taken = Vec::with_capacity(self.batch_limit);
+        while queue.recv_many(&mut taken, self.batch_limit).await > 0 {
+            waiting.set(f64::from(u32::try_from(queue.len()).unwrap_or(u32::MAX)));
+            // Who has stopped waiting was told that the outcome is unknown: it never begins.
+            taken.retain(|envelope| !envelope.answer.is_closed());
+            if !taken.is_empty() {
+                self.work(std::mem::take(&mut taken)).await;
+            }
+        }
+    }
+
+    /// Does a batch; pools that lost a race to another writer are done again.
+    async fn work(&mut self, envelopes: Vec<Envelope>) {
+        metrics::histogram!("credit_ledger_batch_commands").record(envelopes.len() as f64);
+        let mut pools = by_pool(envelopes);
+        for attempt in 0..ATTEMPTS {
+            match self.attempt(pools, attempt > 0).await {
+                None => return,
+                Some(again) => {
+                    metrics::counter!("credit_ledger_lane_conflicts_total")
+                        .increment(again.len() as u64);
+                    pools = again;
+                }
+            }
+        }
+        tracing::warn!(
+            lane = self.number,
+            "other writers were in the way for too long"
+        );
+        fail(pools, &LaneError::Unavailable);
+    }
+
+    /// One go at a batch. Gives the pools that have to be tried again, after their row locks.
+    async fn attempt(&mut self, pools: Vec<PoolJobs>, locked: bool) -> Option<Vec<PoolJobs>> {
+        let loaded = match self.load(&pools, locked).await {
+            Ok(loaded) => loaded,
+            Err(error) => return self.give_up(pools, error),
+        };
+        if let Err(error) = self.find_catalogues(&pools, &loaded).await {
+            return self.give_up(pools, error);
+        }
+        let now = self.clock.now();
+        let clocks = match self.new_clocks(&pools, &loaded).await {
+            Ok(clocks) => clocks,
+            Err(error) => return self.give_up(pools, error),
+        };
+        let decided: Vec<Decided> = pools
+            .iter()
+            .map(|jobs| self.decide(jobs, &loaded, &clocks, now))
+            .collect();
+        match self.write(&decided, locked, now).await {
+            Ok(written) => {
+                let again = answer(pools, decided, &written);
+                (!again.is_empty()).then_some(again)
+            }
+            Err(error) => self.give_up(pools, error),
+        }
+    }
+
+    /// Nothing or something unknown was written: who is in the way is waited out, anything else
+    /// is answered. The connection is not used again: locks and transaction end with it.
+    fn give_up(&mut self, pools: Vec<PoolJobs>, error: StoreError) -> Option<Vec<PoolJobs>> {
+        self.writer = None;
+        let answer = match &error {
+            StoreError::Contended(_) => return Some(pools),
+            StoreError::Unavailable(_) => LaneError::Unavailable,
+            StoreError::Conflict { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Migration(_)
+            | StoreError::Failed(_) => LaneError::Failed,
+        };
+        metrics::counter!("credit_ledger_lane_failures_total").increment(1);
+        tracing::error!(
+            lane = self.number,
+            error = &error as &dyn std::error::Error,
+            "a batch failed"
+        );
+        fail(pools, &answer);
+        None
+    }
+
+    /// Reads what the jobs need. A connection that was cut while it was idle is replaced, once:
+    /// nothing was written yet.
+    async fn load(&mut self, pools: &[PoolJobs], locked: bool) -> Result<Loaded, StoreError> {
+        let batch = needs(pools);
+        let was_connected = self.writer.is_some();
+        for fresh in [false, true] {
+            if self.writer.is_none() {
+                self.writer = Some(self.store.writer().await?);
+            }
+            let Some(writer) = &mut self.writer else {
+                continue;
+            };
+            let step = async {
+                if locked {
+                    writer.lock(&batch).await
+                } else {
+                    writer.load(&batch).await
+                }
+            };
+            match timeout(STEP_TIMEOUT, step).await {
+                Ok(Err(StoreError::Unavailable(_))) if was_connected && !fresh => {
+                    self.writer = None;
+                }
+                Ok(result) => return result,
+                Err(_) => return Err(StoreError::timed_out()),
+            }
+        }
+        Err(StoreError::timed_out())
+    }
+
+    /// The catalogues of the jobs' tenants, as of the moment their pools were read.
+    async fn find_catalogues(
+        &mut self,
+        pools: &[PoolJobs],
+        loaded: &Loaded,
+    ) -> Result<(), StoreError> {
+        self.catalogues.clear();
+        for jobs in pools {
+            let Some(tenant) = jobs.tenant() else {
+                continue;
+            };
+            if self.catalogues.contains_key(&tenant) {
+                continue;
+            }
+            let version = loaded
+                .pools
+                .get(&jobs.id)
+                .map(|stored| stored.catalogue_version);
+            if let Some((_, catalogue)) = self.store.catalogue(tenant, version).await? {
+                self.catalogues.insert(tenant, catalogue);
+            }
+        }
+        Ok(())
+    }
+
+    /// The time on the test clocks of pools that are being made.
+    async fn new_clocks(
+        &self,
+        pools: &[PoolJobs],
+        loaded: &Loaded,
+    ) -> Result<HashMap<PoolId, Time>, StoreError> {
+        let mut clocks = HashMap::new();
+        for jobs in pools {
+            if loaded.pools.contains_key(&jobs.id) {
+                continue;
+            }
+            let Some((tenant, clock)) = jobs.new_clock() else {
+                continue;
+            };
+            if let Some(now) = self.store.clock_now(tenant, clock).await? {
+                clocks.insert(jobs.id, now);
+            }
+        }
+        Ok(clocks)
+    }
+
+    fn decide(
+        &self,
+        jobs: &PoolJobs,
+        loaded: &Loaded,
+        clocks: &HashMap<PoolId, Time>,
+        now: Time,
+    ) -> Decided {
+        let stored = loaded.pools.get(&jobs.id);
+        let clock = stored.map_or_else(|| clocks.get(&jobs.id).copied(), |it| it.clock_now);
+        // Never earlier than the last entry, whatever this machine's clock says (ordered).
+        let last_at = stored.map(|stored| stored.pool.last_at);
+        let now = last_at.into_iter().fold(clock.unwrap_or(now), Time::max);
+        match jobs
+            .tenant()
+            .and_then(|tenant| self.catalogues.get(&tenant))
+        {
+            Some(catalogue) => jobs.decide(&Ground {
+                loaded,
+                catalogue,
+                now,
+            }),
+            None => jobs.without_tenant(),
+        }
+    }
+
+    /// Writes what was decided; gives the pools that were written.
+    async fn write(
+        &mut self,
+        decided: &[Decided],
+        locked: bool,
+        now: Time,
+    ) -> Result<Vec<PoolId>, StoreError> {
+        let books: Vec<&Book> = decided.iter().filter_map(|it| it.book.as_ref()).collect();
+        if books.is_empty() && !locked {
+            return Ok(Vec::new());
+        }
+        let purchases: Vec<PurchaseRecord> = decided
+            .iter()
+            .flat_map(|it| it.purchases.iter().cloned())
+            .collect();
+        let writer = self.writer.as_mut().ok_or_else(StoreError::timed_out)?;
+        let started = Instant::now();
+        let step = writer.write(&books, &purchases, now);
+        let written = timeout(STEP_TIMEOUT, step)
+            .await
+            .map_err(|_| StoreError::timed_out())??;
+        metrics::histogram!("credit_ledger_commit_seconds").record(started.elapsed().as_secs_f64());
+        metrics::counter!("credit_ledger_due_events_total").increment(due_events(&books) as u64);
+        Ok(written)
+    }
+}
+
+/// Answers the jobs of every pool that needed no write or was written; gives the others back.
+fn answer(pools: Vec<PoolJobs>, decided: Vec<Decided>, written: &[PoolId]) -> Vec<PoolJobs> {
+    let written: std::collections::HashSet<PoolId> = written.iter().copied().collect();
+    let mut again = Vec::new();
+    for (jobs, decided) in pools.into_iter().zip(decided) {
+        if decided.book.is_some() && !written.contains(&jobs.id) {
+            again.push(jobs);
+            continue;
+        }
+        for (envelope, answer) in jobs.envelopes.into_iter().zip(decided.answers) {
+            // Nobody may be waiting any more: the write stands all the same.
+            let _ = envelope.answer.send(answer);
+        }
+    }
+    again
+}
+
+fn fail(pools: Vec<PoolJobs>, error: &LaneError) {
+    for envelope in pools.into_iter().flat_map(|jobs| jobs.envelopes) {
+        let _ = envelope.answer.send(Err(error.clone()));
+    }
+}

@@ -1,0 +1,355 @@
+//! The hot path: read the pools of a batch and their earlier keys, then append entries and save
+//! the pools in one statement.
+//!
+//! No row is locked between the two. What is written counts only for pools whose `seq` is still
+//! what was read, and every entry moves `seq`: so neither another replica's entry nor an earlier
+//! idempotency key can have been missed (invariants exactly-once, ordered). Entries and pool are
+//! written by one statement, which is its own transaction: both are there or neither, and nothing
+//! stays open when a connection is cut. A pool that lost such a race is read again under its row
+//! lock, so that nobody starves.
+//!
+//! The statements are atomic for each pool, not only for the batch: a batch may be split by shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Executor, FromRow, PgConnection, Row};
+use uuid::Uuid;
+
+use super::inputs::{EntryInput, PoolBalanceInput, PoolInput, PurchaseInput};
+use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
+use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
+use super::{PurchaseRecord, Store, StoreError, StoredPool};
+use crate::ledger::{Book, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
+
+/// What a batch reads: pools, the entries of earlier keys, earlier purchases.
+#[derive(Debug, Default)]
+pub struct BatchKey {
+    /// The pools, each once.
+    pub pools: Vec<PoolId>,
+    /// The idempotency keys its commands carry.
+    pub keys: Vec<(PoolId, IdempotencyKey)>,
+    /// The payment references of its purchases.
+    pub references: Vec<(PoolId, Label)>,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The pools that are there.
+    pub pools: HashMap<PoolId, StoredPool>,
+    /// Entries that carry one of the keys.
+    pub earlier: HashMap<(PoolId, IdempotencyKey), Arc<Entry>>,
+    /// Purchases that carry one of the references.
+    pub purchases: HashMap<(PoolId, Label), PurchaseRecord>,
+}
+
+/// The connection of one lane: the only writer of its pools in this process.
+pub struct Writer {
+    connection: PgConnection,
+    /// Whether a transaction is open that holds row locks.
+    locked: bool,
+}
+
+impl Store {
+    /// Connects a writer.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn writer(&self) -> Result<Writer, StoreError> {
+        Ok(Writer {
+            connection: self.dedicated().await?,
+            locked: false,
+        })
+    }
+}
+
+impl Writer {
+    /// Reads what a batch needs. Keys are read after the pools: an entry that is missed here was
+    /// appended later, and moved the `seq` that the write compares.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn load(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
+        load(&mut self.connection, batch, "").await
+    }
+
+    /// As [`Self::load`], under the row locks of the pools until the next [`Self::write`], for those
+    /// that lost a race. The locks are taken in id order, so two replicas cannot deadlock.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt. The writer must then be dropped, and its locks
+    /// with it.
+    pub async fn lock(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
+        self.connection.execute("BEGIN").await?;
+        self.locked = true;
+        load(&mut self.connection, batch, "FOR UPDATE OF p").await
+    }
+
+    /// Appends the entries of the books and saves their pools, in one transaction for each kind of
+    /// book. Gives the pools that were written; the others were changed by another writer since
+    /// they were read.
+    ///
+    /// # Errors
+    /// The database is away: whether the write happened is then unknown.
+    pub async fn write(
+        &mut self,
+        books: &[&Book],
+        purchases: &[PurchaseRecord],
+        recorded_at: Time,
+    ) -> Result<Vec<PoolId>, StoreError> {
+        let written = write(&mut self.connection, books, purchases, recorded_at).await?;
+        if std::mem::take(&mut self.locked) {
+            self.connection.execute("COMMIT").await?;
+        }
+        Ok(written)
+    }
+}
+
+async fn load(
+    connection: &mut PgConnection,
+    batch: &BatchKey,
+    lock: &'static str,
+) -> Result<Loaded, StoreError> {
+    let pools = load_pools(connection, &batch.pools, lock).await?;
+    let earlier = load_earlier(connection, &batch.keys).await?;
+    let purchases = load_purchases(connection, &batch.references).await?;
+    Ok(Loaded {
+        pools,
+        earlier,
+        purchases,
+    })
+}
+
+async fn load_pools(
+    connection: &mut PgConnection,
+    pools: &[PoolId],
+    lock: &'static str,
+) -> Result<HashMap<PoolId, StoredPool>, StoreError> {
+    let statement = format!(
+        "SELECT {POOL_COLUMNS}, t.catalogue_version, c.now AS clock_now
+        FROM pools AS p
+        JOIN tenants AS t ON t.tenant_id = p.tenant_id
+        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
+        WHERE p.pool_id = ANY($1)
+        ORDER BY p.pool_id
+        {lock}"
+    );
+    let ids: Vec<Uuid> = pools.iter().map(|pool| pool.uuid()).collect();
+    let rows = sqlx::query(AssertSqlSafe(statement))
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| stored_pool(row).map(|pool| (pool.pool.id, pool)))
+        .collect()
+}
+
+/// A pool with what is read along with it.
+pub(super) fn stored_pool(row: &sqlx::postgres::PgRow) -> Result<StoredPool, StoreError> {
+    Ok(StoredPool {
+        pool: Pool::try_from(PoolRow::from_row(row)?)?,
+        catalogue_version: row.try_get("catalogue_version")?,
+        clock_now: row.try_get("clock_now")?,
+    })
+}
+
+async fn load_earlier(
+    connection: &mut PgConnection,
+    keys: &[(PoolId, IdempotencyKey)],
+) -> Result<HashMap<(PoolId, IdempotencyKey), Arc<Entry>>, StoreError> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let statement = format!(
+        "SELECT {ENTRY_COLUMNS}
+        FROM unnest($1::uuid[], $2::text[]) AS k (pool_id, idempotency_key)
+        JOIN entries AS e
+            ON e.pool_id = k.pool_id
+            AND e.idempotency_key = k.idempotency_key"
+    );
+    let pools: Vec<Uuid> = keys.iter().map(|(pool, _)| pool.uuid()).collect();
+    let texts: Vec<&str> = keys.iter().map(|(_, key)| key.as_str()).collect();
+    let rows: Vec<EntryRow> = sqlx::query_as(AssertSqlSafe(statement))
+        .bind(pools)
+        .bind(texts)
+        .fetch_all(connection)
+        .await?;
+    let mut earlier = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let entry = Entry::try_from(row)?;
+        if let Some(request) = &entry.actor.request {
+            earlier.insert((entry.pool, request.key.clone()), Arc::new(entry));
+        }
+    }
+    Ok(earlier)
+}
+
+async fn load_purchases(
+    connection: &mut PgConnection,
+    references: &[(PoolId, Label)],
+) -> Result<HashMap<(PoolId, Label), PurchaseRecord>, StoreError> {
+    if references.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let statement = format!(
+        "SELECT {PURCHASE_COLUMNS}
+        FROM unnest($1::uuid[], $2::text[]) AS k (pool_id, payment_reference)
+        JOIN purchases AS u
+            ON u.pool_id = k.pool_id
+            AND u.payment_reference = k.payment_reference
+        JOIN pools AS p ON p.pool_id = u.pool_id"
+    );
+    let pools: Vec<Uuid> = references.iter().map(|(pool, _)| pool.uuid()).collect();
+    let texts: Vec<&str> = references.iter().map(|(_, text)| text.as_str()).collect();
+    let rows: Vec<PurchaseRow> = sqlx::query_as(AssertSqlSafe(statement))
+        .bind(pools)
+        .bind(texts)
+        .fetch_all(connection)
+        .await?;
+    let records = rows.into_iter().map(PurchaseRecord::try_from);
+    records
+        .map(|record| record.map(|record| ((record.pool_id, record.reference.clone()), record)))
+        .collect()
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    books: &[&Book],
+    purchases: &[PurchaseRecord],
+    recorded_at: Time,
+) -> Result<Vec<PoolId>, StoreError> {
+    let (whole, balances): (Vec<&Book>, Vec<&Book>) =
+        books.iter().partition(|book| book.changed_terms());
+    let mut written = Vec::with_capacity(books.len());
+    if !balances.is_empty() {
+        let inputs: Vec<PoolBalanceInput> =
+            balances.iter().map(|book| PoolBalanceInput(book)).collect();
+        let ids: Vec<Uuid> = sqlx::query_scalar(AssertSqlSafe(saving_balances()))
+            .bind(inputs)
+            .bind(entries_of(&balances))
+            .bind(recorded_at)
+            .fetch_all(&mut *connection)
+            .await?;
+        written.extend(ids.into_iter().map(PoolId::from));
+    }
+    if !whole.is_empty() {
+        let inputs: Vec<PoolInput> = whole.iter().map(|book| PoolInput(book)).collect();
+        let bought: Vec<PurchaseInput> = purchases.iter().map(PurchaseInput).collect();
+        let ids: Vec<Uuid> = sqlx::query_scalar(AssertSqlSafe(saving_pools()))
+            .bind(inputs)
+            .bind(entries_of(&whole))
+            .bind(recorded_at)
+            .bind(bought)
+            .fetch_all(&mut *connection)
+            .await?;
+        written.extend(ids.into_iter().map(PoolId::from));
+    }
+    Ok(written)
+}
+
+fn entries_of<'a>(books: &[&'a Book]) -> Vec<EntryInput<'a>> {
+    let entries = books.iter().flat_map(|book| book.entries());
+    entries.map(|entry| EntryInput(entry)).collect()
+}
+
+/// The rows whose `seq` is still what was read, locked in id order.
+fn locking(input: &str) -> String {
+    format!(
+        "locked AS (
+            SELECT p.pool_id
+            FROM unnest($1::{input}[]) AS b
+            JOIN pools AS p ON p.pool_id = b.pool_id AND p.seq = b.read_seq
+            ORDER BY p.pool_id
+            FOR UPDATE OF p
+        )"
+    )
+}
+
+/// Entries of the pools that were saved.
+const APPENDING: &str = "appended AS (
+    INSERT INTO entries (
+        pool_id, seq, kind, at, recorded_at, actor, idempotency_key, fingerprint, operation,
+        user_id, workspace_id, run_id, model, reference, reason, purchase_id, metadata, details,
+        transfers, granted, monthly, held_monthly, used, cycle_start, renews_at, expires_at,
+        addon_granted, addon, held_addon, addon_expires_at, overdraft, held_ended, cycle_seq,
+        addon_seq, hash
+    )
+    SELECT
+        e.pool_id, e.seq, e.kind, e.at, $3, e.actor, e.idempotency_key, e.fingerprint,
+        e.operation, e.user_id, e.workspace_id, e.run_id, e.model, e.reference, e.reason,
+        e.purchase_id, e.metadata, e.details, e.transfers, e.granted, e.monthly, e.held_monthly,
+        e.used, e.cycle_start, e.renews_at, e.expires_at, e.addon_granted, e.addon, e.held_addon,
+        e.addon_expires_at, e.overdraft, e.held_ended, e.cycle_seq, e.addon_seq, e.hash
+    FROM unnest($2::entry_input[]) AS e
+    JOIN saved AS s ON s.pool_id = e.pool_id
+)";
+
+fn saving_balances() -> String {
+    let locking = locking("pool_balance_input");
+    format!(
+        "WITH {locking}, saved AS (
+            UPDATE pools AS p
+            SET
+                seq = b.seq,
+                hash = b.hash,
+                last_at = b.last_at,
+                monthly = b.monthly,
+                addon = b.addon,
+                overdraft = b.overdraft,
+                consumed = b.consumed,
+                used = b.used
+            FROM unnest($1::pool_balance_input[]) AS b
+            JOIN locked AS l ON l.pool_id = b.pool_id
+            WHERE p.pool_id = b.pool_id
+            RETURNING p.pool_id
+        ), {APPENDING}
+        SELECT pool_id FROM saved"
+    )
+}
+
+/// Every column of `pools`, in the order of `pool_input` without `read_seq`.
+const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, last_at, monthly, \
+    addon, held_monthly, held_addon, held_ended, overdraft, consumed, lapsed, issued_monthly, \
+    issued_addon, adjusted, clawed_back, used, plan, builders, monthly_allowance, denomination, \
+    legacy_prices, addons_allowed, granted, cycle_number, cycle_anchor, cycle_start, cycle_end, \
+    cycle_seq, addon_granted, addon_expires_at, addon_seq, expired_addon_at, \
+    expired_addon_granted, expired_addon_lapsed, requested, pending, license, license_ends_at, \
+    first_trial_at, fallen_back, billing_anchor, test_clock, closed_at, next_due_at";
+
+fn saving_pools() -> String {
+    let locking = locking("pool_input");
+    let values = format!("b.{}", SAVED_COLUMNS.replace(", ", ", b."));
+    format!(
+        "WITH {locking}, updated AS (
+            UPDATE pools AS p
+            SET ({SAVED_COLUMNS}) = ROW({values})
+            FROM unnest($1::pool_input[]) AS b
+            JOIN locked AS l ON l.pool_id = b.pool_id
+            WHERE p.pool_id = b.pool_id
+            RETURNING p.pool_id
+        ), created AS (
+            INSERT INTO pools ({SAVED_COLUMNS})
+            SELECT {values}
+            FROM unnest($1::pool_input[]) AS b
+            WHERE b.read_seq = 0
+            ON CONFLICT (pool_id) DO NOTHING
+            RETURNING pool_id
+        ), saved AS (
+            SELECT pool_id FROM updated
+            UNION ALL
+            SELECT pool_id FROM created
+        ), {APPENDING}, bought AS (
+            INSERT INTO purchases (
+                pool_id, purchase_id, tenant_id, seq, credits, payment_reference, paid_at,
+                expires_at, amount_cents, currency, user_id, created_at
+            )
+            SELECT
+                u.pool_id, u.purchase_id, u.tenant_id, u.seq, u.credits, u.payment_reference,
+                u.paid_at, u.expires_at, u.amount_cents, u.currency, u.user_id, u.created_at
+            FROM unnest($4::purchase_input[]) AS u
+            JOIN saved AS s ON s.pool_id = u.pool_id
+        )
+        SELECT pool_id FROM saved"
+    )
+}

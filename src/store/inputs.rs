@@ -1,0 +1,232 @@
+//! What a batch writes, encoded straight from ledger values into Postgres composites: arrays of
+//! them are unnested by the statements in `batch`. Column order is that of the SQL types.
+
+use serde::Serialize;
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::PgRecordEncoder;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
+use sqlx::{Postgres, Type};
+use uuid::Uuid;
+
+use crate::ledger::{
+    Account, Book, Entry, IdempotencyKey, Label, Metadata, Pool, Reason, Seats, Transfer,
+};
+use crate::store::PurchaseRecord;
+
+macro_rules! composite {
+    ($name:ident, $sql:literal, $array:literal) => {
+        impl Type<Postgres> for $name<'_> {
+            fn type_info() -> PgTypeInfo {
+                PgTypeInfo::with_name($sql)
+            }
+        }
+
+        impl PgHasArrayType for $name<'_> {
+            fn array_type_info() -> PgTypeInfo {
+                PgTypeInfo::with_name($array)
+            }
+        }
+
+        impl Encode<'_, Postgres> for $name<'_> {
+            fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+                let mut record = PgRecordEncoder::new(buffer);
+                self.write(&mut record)?;
+                record.finish();
+                Ok(IsNull::No)
+            }
+        }
+    };
+}
+
+/// `entry_input`.
+pub(super) struct EntryInput<'a>(pub &'a Entry);
+composite!(EntryInput, "entry_input", "_entry_input");
+
+impl EntryInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let entry = self.0;
+        let request = entry.actor.request.as_ref();
+        let who = &entry.attribution;
+        record
+            .encode(entry.pool.uuid())?
+            .encode(entry.seq)?
+            .encode(entry.kind.as_str())?
+            .encode(entry.at)?
+            .encode(entry.actor.key.map(|key| key.uuid()))?
+            .encode(request.map(|request| IdempotencyKey::as_str(&request.key)))?
+            .encode(request.map(|request| &request.fingerprint.as_bytes()[..]))?;
+        let labels = [
+            &who.operation,
+            &who.user_id,
+            &who.workspace_id,
+            &who.run_id,
+            &who.model,
+        ];
+        for label in labels.into_iter().chain([&entry.reference]) {
+            record.encode(label.as_ref().map(Label::as_str))?;
+        }
+        record
+            .encode(entry.reason.as_ref().map(Reason::as_str))?
+            .encode(entry.purchase.map(|purchase| purchase.uuid()))?
+            .encode(entry.metadata.as_ref().map(Metadata::as_str))?
+            .encode(entry.details.as_deref())?
+            .encode(Transfer::list_to_text(&entry.transfers))?;
+        self.write_state(record)
+    }
+
+    fn write_state(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let entry = self.0;
+        let (monthly, addon) = (&entry.after.monthly, &entry.after.addon);
+        record
+            .encode(monthly.granted.units())?
+            .encode(monthly.settled.units())?
+            .encode(monthly.held.units())?
+            .encode(monthly.used.units())?
+            .encode(monthly.cycle_start)?
+            .encode(monthly.renews_at)?
+            .encode(monthly.expires_at)?
+            .encode(addon.granted.units())?
+            .encode(addon.settled.units())?
+            .encode(addon.held.units())?
+            .encode(addon.expires_at)?
+            .encode(entry.after.overdraft.units())?
+            .encode(entry.after.held_ended.units())?
+            .encode(entry.cycle_seq)?
+            .encode(entry.addon_seq)?
+            .encode(&entry.hash.as_bytes()[..])?;
+        Ok(())
+    }
+}
+
+/// `pool_balance_input`: a pool after debits only.
+pub(super) struct PoolBalanceInput<'a>(pub &'a Book);
+composite!(
+    PoolBalanceInput,
+    "pool_balance_input",
+    "_pool_balance_input"
+);
+
+impl PoolBalanceInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let pool = self.0.pool();
+        let units = |account| pool.accounts.get(account).units();
+        record
+            .encode(pool.id.uuid())?
+            .encode(self.0.read_seq())?
+            .encode(pool.seq)?
+            .encode(&pool.hash.as_bytes()[..])?
+            .encode(pool.last_at)?
+            .encode(units(Account::Monthly))?
+            .encode(units(Account::Addon))?
+            .encode(units(Account::Overdraft))?
+            .encode(units(Account::Consumed))?
+            .encode(pool.used.units())?;
+        Ok(())
+    }
+}
+
+/// `pool_input`: a pool after anything, or a new one.
+pub(super) struct PoolInput<'a>(pub &'a Book);
+composite!(PoolInput, "pool_input", "_pool_input");
+
+impl PoolInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let pool = self.0.pool();
+        record
+            .encode(pool.id.uuid())?
+            .encode(self.0.read_seq())?
+            .encode(pool.tenant.uuid())?
+            .encode(pool.name.to_string())?
+            .encode(pool.created_at)?
+            .encode(pool.seq)?
+            .encode(&pool.hash.as_bytes()[..])?
+            .encode(pool.last_at)?;
+        for account in Account::ALL {
+            record.encode(pool.accounts.get(account).units())?;
+        }
+        record.encode(pool.used.units())?;
+        write_terms(pool, record)?;
+        write_addons(pool, record)?;
+        write_requests(pool, record)
+    }
+}
+
+fn write_terms(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+    let builders = match pool.terms.builders {
+        Seats::Count(count) => Some(i64::from(count)),
+        Seats::Unlimited => None,
+    };
+    record
+        .encode(pool.terms.plan.as_str())?
+        .encode(builders)?
+        .encode(pool.terms.monthly_allowance.map(|credits| credits.units()))?
+        .encode(pool.denomination.units())?
+        .encode(pool.legacy_prices)?
+        .encode(pool.addons_allowed)?
+        .encode(pool.granted.units())?
+        .encode(pool.cycle.number)?
+        .encode(pool.cycle.anchor)?
+        .encode(pool.cycle.start)?
+        .encode(pool.cycle.end)?
+        .encode(pool.cycle_seq)?;
+    Ok(())
+}
+
+fn write_addons(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+    let (live, lost) = (pool.addons, pool.expired_addons);
+    record
+        .encode(live.map(|live| live.granted.units()))?
+        .encode(live.map(|live| live.expires_at))?
+        .encode(live.map(|live| live.opened_seq))?
+        .encode(lost.map(|lost| lost.expired_at))?
+        .encode(lost.map(|lost| lost.granted.units()))?
+        .encode(lost.map(|lost| lost.lapsed.units()))?;
+    Ok(())
+}
+
+fn write_requests(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+    // Pools on a test clock are advanced by hand.
+    let next_due_at = pool.next_due_at().filter(|_| pool.test_clock.is_none());
+    record
+        .encode(json(&pool.requested)?)?
+        .encode(pool.pending.as_ref().map(json).transpose()?)?
+        .encode(pool.license.as_ref().map(json).transpose()?)?
+        .encode(pool.license_ends_at)?
+        .encode(pool.first_trial_at)?
+        .encode(pool.fallen_back)?
+        .encode(pool.billing_anchor)?
+        .encode(pool.test_clock.map(|clock| clock.uuid()))?
+        .encode(pool.closed_at)?
+        .encode(next_due_at)?;
+    Ok(())
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    serde_json::to_string(value)
+}
+
+/// `purchase_input`.
+pub(super) struct PurchaseInput<'a>(pub &'a PurchaseRecord);
+composite!(PurchaseInput, "purchase_input", "_purchase_input");
+
+impl PurchaseInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let purchase = self.0;
+        let pool: Uuid = purchase.pool_id.uuid();
+        record
+            .encode(pool)?
+            .encode(purchase.id.uuid())?
+            .encode(purchase.tenant.uuid())?
+            .encode(purchase.seq)?
+            .encode(purchase.credits.units())?
+            .encode(purchase.reference.as_str())?
+            .encode(purchase.paid_at)?
+            .encode(purchase.expires_at)?
+            .encode(purchase.amount_cents)?
+            .encode(purchase.currency.as_deref())?
+            .encode(purchase.user_id.as_ref().map(Label::as_str))?
+            .encode(purchase.created_at)?;
+        Ok(())
+    }
+}

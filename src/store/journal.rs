@@ -1,0 +1,153 @@
+//! Reading the journal of a pool: one entry by its id, pages newest first.
+//!
+//! Appending is in `batch`. Nothing here reads a whole history at once: a page is at most what its
+//! caller asked for, found by the primary key, and an instant is turned into a number by bisection,
+//! because entries of a pool are ordered in time (invariant ordered).
+
+use sqlx::AssertSqlSafe;
+
+use super::rows::{ENTRY_COLUMNS, EntryRow};
+use super::{Store, StoreError};
+use crate::ledger::{Entry, EntryId, Kind, Label, PoolId, Time};
+
+/// Which entries of a pool to list.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    /// Only of these kinds; of all, when empty.
+    pub kinds: Vec<Kind>,
+    /// Only what this user caused.
+    pub user_id: Option<Label>,
+    /// Only what was done in this workspace.
+    pub workspace_id: Option<Label>,
+    /// Only of this operation.
+    pub operation: Option<Label>,
+    /// Only of this run.
+    pub run_id: Option<Label>,
+    /// Only of this payment.
+    pub reference: Option<Label>,
+    /// Only at this instant or later.
+    pub from: Option<Time>,
+    /// Only before this instant.
+    pub to: Option<Time>,
+}
+
+impl Store {
+    /// The entry of a pool that has this id.
+    ///
+    /// # Errors
+    /// The database is away or the row is corrupt.
+    pub async fn find_entry(&self, pool: PoolId, id: EntryId) -> Result<Option<Entry>, StoreError> {
+        let Some((seq, at)) = id.locate(pool) else {
+            return Ok(None);
+        };
+        let statement = format!(
+            "SELECT {ENTRY_COLUMNS}
+            FROM entries AS e
+            WHERE e.pool_id = $1
+                AND e.seq = $2
+                AND e.at = $3"
+        );
+        let row: Option<EntryRow> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(pool.uuid())
+            .bind(seq)
+            .bind(at)
+            .fetch_optional(self.db())
+            .await?;
+        row.map(Entry::try_from).transpose()
+    }
+
+    /// Entries of a pool, newest first, only older than entry `before` when there is one.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn entries(
+        &self,
+        pool: PoolId,
+        filter: &EntryFilter,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let first = self.first_since(pool, filter.from).await?;
+        let end = self.first_since(pool, filter.to).await?;
+        let end = end.into_iter().chain(before).min();
+        let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
+        let statement = format!(
+            "SELECT {ENTRY_COLUMNS}
+            FROM entries AS e
+            WHERE e.pool_id = $1
+                AND ($2::bigint IS NULL OR e.seq >= $2)
+                AND ($3::bigint IS NULL OR e.seq < $3)
+                AND ($4::text[] = '{{}}' OR e.kind = ANY($4))
+                AND ($5::text IS NULL OR e.user_id = $5)
+                AND ($6::text IS NULL OR e.workspace_id = $6)
+                AND ($7::text IS NULL OR e.operation = $7)
+                AND ($8::text IS NULL OR e.run_id = $8)
+                AND ($9::text IS NULL OR e.reference = $9)
+            ORDER BY e.seq DESC
+            LIMIT $10"
+        );
+        let rows: Vec<EntryRow> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(pool.uuid())
+            .bind(first)
+            .bind(end)
+            .bind(kinds)
+            .bind(filter.user_id.as_ref().map(Label::as_str))
+            .bind(filter.workspace_id.as_ref().map(Label::as_str))
+            .bind(filter.operation.as_ref().map(Label::as_str))
+            .bind(filter.run_id.as_ref().map(Label::as_str))
+            .bind(filter.reference.as_ref().map(Label::as_str))
+            .bind(limit)
+            .fetch_all(self.db())
+            .await?;
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// The number of the first entry at an instant or later, or one more than the last entry's;
+    /// `None` without an instant. Halves the journal until one entry is left, so it costs as many
+    /// look-ups as the length of the journal has bits.
+    async fn first_since(
+        &self,
+        pool: PoolId,
+        instant: Option<Time>,
+    ) -> Result<Option<i64>, StoreError> {
+        let Some(instant) = instant else {
+            return Ok(None);
+        };
+        let first: i64 = sqlx::query_scalar(
+            r"
+            WITH RECURSIVE halves AS (
+                -- Entries up to `earlier` are before the instant, those from `later` on are not.
+                SELECT 0::bigint AS earlier, COALESCE(MAX(seq), 0) + 1 AS later
+                FROM entries
+                WHERE pool_id = $1
+                UNION ALL
+                SELECT
+                    CASE WHEN h.is_earlier THEN h.middle ELSE h.earlier END,
+                    CASE WHEN h.is_earlier THEN h.later ELSE h.middle END
+                FROM (
+                    SELECT
+                        b.earlier,
+                        b.later,
+                        (b.earlier + b.later) / 2 AS middle,
+                        -- A subquery, not a join: it is one look-up by the key each time.
+                        (
+                            SELECT e.at < $2
+                            FROM entries AS e
+                            WHERE e.pool_id = $1
+                                AND e.seq = (b.earlier + b.later) / 2
+                        ) AS is_earlier
+                    FROM halves AS b
+                    WHERE b.later - b.earlier > 1
+                ) AS h
+            )
+            SELECT MIN(later)
+            FROM halves
+            ",
+        )
+        .bind(pool.uuid())
+        .bind(instant)
+        .fetch_one(self.db())
+        .await?;
+        Ok(Some(first))
+    }
+}

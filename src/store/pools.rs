@@ -1,0 +1,170 @@
+//! Pools as they are read outside a batch, and which of them are due.
+
+use sqlx::{AssertSqlSafe, FromRow};
+use uuid::Uuid;
+
+use super::batch::stored_pool;
+use super::rows::POOL_COLUMNS;
+use super::{Store, StoreError};
+use crate::ledger::{ClockId, Pool, PoolId, PoolName, TenantId, Time};
+
+/// A pool as it is stored, with what must be read in the same moment.
+#[derive(Clone, Debug)]
+pub struct StoredPool {
+    /// Its state; what is due may not be booked yet.
+    pub pool: Pool,
+    /// The version of its tenant's catalogue.
+    pub catalogue_version: i64,
+    /// The time on its test clock, if it lives on one.
+    pub clock_now: Option<Time>,
+}
+
+/// A pool on which something is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuePool {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: PoolName,
+}
+
+#[derive(FromRow)]
+struct NameRow {
+    tenant_id: Uuid,
+    name: String,
+}
+
+impl TryFrom<NameRow> for DuePool {
+    type Error = StoreError;
+
+    fn try_from(row: NameRow) -> Result<Self, StoreError> {
+        let name = row.name.parse().map_err(|_| StoreError::Corrupt {
+            table: "pools",
+            column: "name",
+            id: row.name.clone(),
+        })?;
+        Ok(Self {
+            tenant: row.tenant_id.into(),
+            name,
+        })
+    }
+}
+
+impl Store {
+    /// A tenant's pool.
+    ///
+    /// # Errors
+    /// The database is away or the row is corrupt.
+    pub async fn find_pool(
+        &self,
+        tenant: TenantId,
+        name: &PoolName,
+    ) -> Result<Option<StoredPool>, StoreError> {
+        let mut found = self.find_pools(tenant, std::slice::from_ref(name)).await?;
+        Ok(found.pop())
+    }
+
+    /// Those of a tenant's pools that are there, in no order.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn find_pools(
+        &self,
+        tenant: TenantId,
+        names: &[PoolName],
+    ) -> Result<Vec<StoredPool>, StoreError> {
+        let ids: Vec<Uuid> = names
+            .iter()
+            .map(|name| PoolId::of(tenant, name).uuid())
+            .collect();
+        let statement = format!(
+            "SELECT {POOL_COLUMNS}, t.catalogue_version, c.now AS clock_now
+            FROM pools AS p
+            JOIN tenants AS t ON t.tenant_id = p.tenant_id
+            LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
+            WHERE p.tenant_id = $1
+                AND p.pool_id = ANY($2)"
+        );
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(tenant.uuid())
+            .bind(ids)
+            .fetch_all(self.db())
+            .await?;
+        rows.iter().map(stored_pool).collect()
+    }
+
+    /// Pools on which something is due, the longest due first. Nothing is locked: whoever books it
+    /// first has done it.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn due_pools(&self, now: Time, limit: i64) -> Result<Vec<DuePool>, StoreError> {
+        let rows: Vec<NameRow> = sqlx::query_as(
+            r"
+            SELECT tenant_id, name
+            FROM pools
+            WHERE next_due_at <= $1
+            ORDER BY next_due_at
+            LIMIT $2
+            ",
+        )
+        .bind(now)
+        .bind(limit)
+        .fetch_all(self.db())
+        .await?;
+        rows.into_iter().map(DuePool::try_from).collect()
+    }
+
+    /// Those of one tenant.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn due_pools_of(
+        &self,
+        tenant: TenantId,
+        now: Time,
+        limit: i64,
+    ) -> Result<Vec<DuePool>, StoreError> {
+        let rows: Vec<NameRow> = sqlx::query_as(
+            r"
+            SELECT tenant_id, name
+            FROM pools
+            WHERE tenant_id = $1
+                AND next_due_at <= $2
+            ORDER BY next_due_at
+            LIMIT $3
+            ",
+        )
+        .bind(tenant.uuid())
+        .bind(now)
+        .bind(limit)
+        .fetch_all(self.db())
+        .await?;
+        rows.into_iter().map(DuePool::try_from).collect()
+    }
+
+    /// The pools that live on a test clock.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn pools_on_clock(
+        &self,
+        tenant: TenantId,
+        clock: ClockId,
+    ) -> Result<Vec<DuePool>, StoreError> {
+        let rows: Vec<NameRow> = sqlx::query_as(
+            r"
+            SELECT tenant_id, name
+            FROM pools
+            WHERE tenant_id = $1
+                AND test_clock = $2
+            ORDER BY pool_id
+            ",
+        )
+        .bind(tenant.uuid())
+        .bind(clock.uuid())
+        .fetch_all(self.db())
+        .await?;
+        rows.into_iter().map(DuePool::try_from).collect()
+    }
+}

@@ -1,0 +1,271 @@
+//! Purchases as they are listed, and the claims that let a payment be credited once for a tenant.
+//! Booking a purchase is the lane's: see `batch`.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::ledger::{Credits, Entry, Label, PoolId, PoolName, PurchaseId, TenantId, Time};
+
+/// A purchase that was credited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurchaseRecord {
+    /// Its id.
+    pub id: PurchaseId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The pool it was credited to.
+    pub pool_id: PoolId,
+    /// That pool's name.
+    pub pool: PoolName,
+    /// The entry that credited it.
+    pub seq: i64,
+    /// What was bought.
+    pub credits: Credits,
+    /// The payment's own name.
+    pub reference: Label,
+    /// When it was paid.
+    pub paid_at: Time,
+    /// When the add-on pool expired, as this purchase left it.
+    pub expires_at: Time,
+    /// What was paid, in the currency's smallest unit.
+    pub amount_cents: Option<i64>,
+    /// The currency.
+    pub currency: Option<String>,
+    /// Who bought.
+    pub user_id: Option<Label>,
+    /// When it was credited.
+    pub created_at: Time,
+}
+
+/// Which pool a payment is credited to: the first claim counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The pool.
+    pub pool: PoolId,
+    /// What is credited.
+    pub credits: Credits,
+    /// The id of the purchase.
+    pub purchase: PurchaseId,
+}
+
+/// Which purchases to list.
+#[derive(Clone, Debug, Default)]
+pub struct PurchaseFilter {
+    /// Only of this pool.
+    pub pools: Option<Vec<PoolId>>,
+    /// Only of this payment.
+    pub reference: Option<Label>,
+    /// Only older than this one.
+    pub before: Option<(Time, PurchaseId)>,
+}
+
+impl PurchaseRecord {
+    /// The purchase that an entry credited; `None` for an entry of another kind.
+    #[must_use]
+    pub fn of(entry: &Entry, tenant: TenantId, pool: &PoolName) -> Option<Self> {
+        let details = entry.read_details()?;
+        Some(Self {
+            id: entry.purchase?,
+            tenant,
+            pool_id: entry.pool,
+            pool: pool.clone(),
+            seq: entry.seq,
+            credits: entry.transfers.iter().map(|leg| leg.amount).sum(),
+            reference: entry.reference.clone()?,
+            paid_at: details.paid_at?,
+            expires_at: entry.after.addon.expires_at?,
+            amount_cents: details.amount_cents,
+            currency: details.currency,
+            user_id: entry.attribution.user_id.clone(),
+            created_at: entry.at,
+        })
+    }
+}
+
+pub(super) const PURCHASE_COLUMNS: &str = "u.pool_id, u.purchase_id, u.tenant_id, u.seq, \
+    u.credits, u.payment_reference, u.paid_at, u.expires_at, u.amount_cents, u.currency, \
+    u.user_id, u.created_at, p.name";
+
+#[derive(FromRow)]
+pub(super) struct PurchaseRow {
+    pub pool_id: Uuid,
+    purchase_id: Uuid,
+    tenant_id: Uuid,
+    seq: i64,
+    credits: i64,
+    payment_reference: String,
+    paid_at: Time,
+    expires_at: Time,
+    amount_cents: Option<i64>,
+    currency: Option<String>,
+    user_id: Option<String>,
+    created_at: Time,
+    name: String,
+}
+
+impl TryFrom<PurchaseRow> for PurchaseRecord {
+    type Error = StoreError;
+
+    fn try_from(row: PurchaseRow) -> Result<Self, StoreError> {
+        let corrupt = |column| StoreError::Corrupt {
+            table: "purchases",
+            column,
+            id: row.purchase_id.to_string(),
+        };
+        let credits = Credits::from_units(row.credits).ok_or_else(|| corrupt("credits"))?;
+        let user_id = row.user_id.clone().map(Label::try_from).transpose();
+        Ok(Self {
+            id: row.purchase_id.into(),
+            tenant: row.tenant_id.into(),
+            pool_id: row.pool_id.into(),
+            pool: row.name.parse().map_err(|_| corrupt("name"))?,
+            seq: row.seq,
+            credits,
+            reference: row
+                .payment_reference
+                .parse()
+                .map_err(|_| corrupt("payment_reference"))?,
+            paid_at: row.paid_at,
+            expires_at: row.expires_at,
+            amount_cents: row.amount_cents,
+            currency: row.currency.clone(),
+            user_id: user_id.map_err(|_| corrupt("user_id"))?,
+            created_at: row.created_at,
+        })
+    }
+}
+
+impl Store {
+    /// Purchases of a tenant, newest first.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn purchases(
+        &self,
+        tenant: TenantId,
+        filter: &PurchaseFilter,
+        limit: i64,
+    ) -> Result<Vec<PurchaseRecord>, StoreError> {
+        let pools = filter.pools.as_ref();
+        let pools = pools.map(|pools| pools.iter().map(|pool| pool.uuid()).collect::<Vec<_>>());
+        let statement = format!(
+            "SELECT {PURCHASE_COLUMNS}
+            FROM purchases AS u
+            JOIN pools AS p ON p.pool_id = u.pool_id
+            WHERE u.tenant_id = $1
+                AND ($2::uuid[] IS NULL OR u.pool_id = ANY($2))
+                AND ($3::text IS NULL OR u.payment_reference = $3)
+                AND ($4::timestamptz IS NULL OR (u.created_at, u.purchase_id) < ($4, $5))
+            ORDER BY u.created_at DESC, u.purchase_id DESC
+            LIMIT $6"
+        );
+        let rows: Vec<PurchaseRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+            .bind(tenant.uuid())
+            .bind(pools)
+            .bind(filter.reference.as_ref().map(Label::as_str))
+            .bind(filter.before.map(|(at, _)| at))
+            .bind(filter.before.map(|(_, id)| id.uuid()))
+            .bind(limit)
+            .fetch_all(self.db())
+            .await?;
+        rows.into_iter().map(PurchaseRecord::try_from).collect()
+    }
+
+    /// The claim on a payment, if there is one.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn find_claim(
+        &self,
+        tenant: TenantId,
+        reference: &Label,
+    ) -> Result<Option<Claim>, StoreError> {
+        let row: Option<(Uuid, i64, Uuid)> = sqlx::query_as(
+            r"
+            SELECT pool_id, credits, purchase_id
+            FROM payment_claims
+            WHERE tenant_id = $1
+                AND payment_reference = $2
+            ",
+        )
+        .bind(tenant.uuid())
+        .bind(reference.as_str())
+        .fetch_optional(self.db())
+        .await?;
+        let claim = |(pool, units, purchase): (Uuid, i64, Uuid)| {
+            let credits = Credits::from_units(units).ok_or_else(|| StoreError::Corrupt {
+                table: "payment_claims",
+                column: "credits",
+                id: reference.to_string(),
+            })?;
+            Ok(Claim {
+                pool: pool.into(),
+                credits,
+                purchase: purchase.into(),
+            })
+        };
+        row.map(claim).transpose()
+    }
+
+    /// Claims a payment for a purchase, in a transaction of its own. Gives the claim that counts:
+    /// an earlier one stays as it is (invariant exactly-once).
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn claim_payment(
+        &self,
+        tenant: TenantId,
+        reference: &Label,
+        claim: Claim,
+        now: Time,
+    ) -> Result<Claim, StoreError> {
+        sqlx::query(
+            r"
+            INSERT INTO payment_claims
+                (tenant_id, payment_reference, pool_id, credits, purchase_id, claimed_at)
+            VALUES ($1, $2, $3, $4, $5, $6)
+            ON CONFLICT (tenant_id, payment_reference) DO NOTHING
+            ",
+        )
+        .bind(tenant.uuid())
+        .bind(reference.as_str())
+        .bind(claim.pool.uuid())
+        .bind(claim.credits.units())
+        .bind(claim.purchase.uuid())
+        .bind(now)
+        .execute(self.db())
+        .await?;
+        // Absent only when the winner gave its claim up in this moment: then ours is as good.
+        Ok(self.find_claim(tenant, reference).await?.unwrap_or(claim))
+    }
+
+    /// Gives a claim up, when the pool was closed before its purchase was booked: a refused
+    /// purchase uses up no reference.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn release_claim(
+        &self,
+        tenant: TenantId,
+        reference: &Label,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            r"
+            DELETE FROM payment_claims AS c
+            WHERE c.tenant_id = $1
+                AND c.payment_reference = $2
+                AND NOT EXISTS (
+                    SELECT FROM purchases AS u
+                    WHERE u.pool_id = c.pool_id
+                        AND u.payment_reference = c.payment_reference
+                )
+            ",
+        )
+        .bind(tenant.uuid())
+        .bind(reference.as_str())
+        .execute(self.db())
+        .await?;
+        Ok(())
+    }
+}
