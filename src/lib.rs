@@ -1,2 +1,50 @@
-//! x
+//! Keeps AI credits: a multi-tenant HTTP service on a double-entry ledger in Postgres.
+//!
+//! # Bird's-eye view
+//!
+//! ```text
+//! HTTP ──parse──▶ Command ──▶ lane of the pool ──▶ ledger (pure) ──▶ one commit for a batch ──▶ answers
+//! sweeper ───────────▲
+//! ```
+//!
+//! One debit, from end to end: `http` reads the key, the pool's name and the body into types that
+//! are proof of being good, and sends a [`ledger::Command`] to [`lanes`]. The lane that owns the
+//! pool takes everything that is queued, and `store` reads the pools and the entries that carry one
+//! of the commands' idempotency keys. On these values [`ledger`] first books what is due by now,
+//! each event at its own instant, and then decides each command: a journal entry, or a refusal.
+//! `store` appends all entries and saves all pools in one statement, which counts only for pools
+//! that are still as they were read. Only then the lane answers.
+//!
+//! A balance read takes the pool's row, books what is due in memory, and writes nothing.
+//!
+//! # Map
+//!
+//! - [`ledger`]: the core. What accounts, cycles, grants, debits, purchases and licences are.
+//!   Plain functions over values; the invariants are listed there by name.
+//! - [`store`]: all the SQL.
+//! - [`lanes`]: the single writer of each pool: queues, batches, back-pressure.
+//! - [`http`]: requests to commands and reads, answers to JSON, refusals to status codes.
+//! - [`jobs`]: the sweeper, which makes due events durable.
+//! - [`cli`]: one binary, several commands.
+//! - [`config`], [`clock`], [`telemetry`], [`embedded`]: settings, time, logs and metrics, the
+//!   private Postgres of the zero-set-up start.
+//!
+//! Who may use whom: `cli → {http, jobs} → lanes → store → ledger`. `tests/tidy.rs` keeps it so.
+//!
+//! # What is absent on purpose
+//!
+//! No floats near an amount. No update of a journal row: corrections are entries. No row lock
+//! between read and write, no transaction that a request could leave open. No timer that must fire
+//! for an answer to be right. No cache of balances: every decision is made on what the database
+//! says.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod embedded;
+pub mod http;
+pub mod jobs;
+pub mod lanes;
 pub mod ledger;
+pub mod store;
+pub mod telemetry;

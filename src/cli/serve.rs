@@ -1,0 +1,163 @@
+//! `credit-ledger serve`: the service, from its database to its last answer.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::database::{self, Opened};
+use crate::clock::Clock;
+use crate::config::{Config, Database, OPERATOR_KEY_MIN_CHARS, Secret};
+use crate::embedded;
+use crate::http::auth::OperatorKey;
+use crate::http::{self, App, Readiness, Services};
+use crate::jobs::sweeper;
+use crate::lanes::{LaneLimits, Lanes};
+use crate::store::Store;
+use crate::telemetry;
+
+/// Serves until a signal says stop.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let service = Service::start(&config).await?;
+    service.announce();
+    stop_signal().await?;
+    tracing::info!(
+        "stopping: not ready any more, serving on for {:?}",
+        config.drain
+    );
+    service.ready.drain();
+    tokio::time::sleep(config.drain).await;
+    service.stop().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A running service.
+pub struct Service {
+    /// Where it listens.
+    pub base_url: String,
+    /// The operator's key, if there is one.
+    pub operator_key: Option<Secret>,
+    /// Whether the key was made by the zero-set-up start, and so must be told.
+    key_is_ours: bool,
+    ready: Readiness,
+    opened: Opened,
+    store: Store,
+    lanes: Vec<JoinHandle<()>>,
+    sweeper: JoinHandle<()>,
+    server: JoinHandle<std::io::Result<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Service {
+    /// Opens the database, migrates, starts lanes, sweeper and listener.
+    ///
+    /// # Errors
+    /// A part does not start.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let metrics = telemetry::metrics();
+        let opened = database::open(config, true).await?;
+        let (operator_key, key_is_ours) = operator_key(config)?;
+        let store = opened
+            .store(config.auto_migrate, config.read_connections)
+            .await?;
+        let clock = Clock::System;
+        let limits = LaneLimits {
+            lanes: config.lanes,
+            batch: config.batch_limit,
+            queue: config.queue_limit,
+        };
+        let (lanes, lane_handles) = Lanes::start(&store, &clock, limits);
+        let (stop, stopped) = watch::channel(false);
+        let sweeper = tokio::spawn(sweeper::run(
+            store.clone(),
+            lanes.clone(),
+            clock.clone(),
+            config.sweep_interval,
+            stopped.clone(),
+        ));
+        let listener = TcpListener::bind(config.listen_addr)
+            .await
+            .with_context(|| format!("cannot listen on LISTEN_ADDR {}", config.listen_addr))?;
+        let base_url = format!("http://{}", listener.local_addr()?);
+        let ready = Readiness::default();
+        let app = App::new(Services {
+            store: store.clone(),
+            lanes,
+            clock,
+            operator_key: operator_key.as_ref().map(OperatorKey::new),
+            ready: ready.clone(),
+            metrics,
+        });
+        let stopping = wait_for(stopped);
+        let server = tokio::spawn(http::serve(listener, app, stopping));
+        Ok(Self {
+            base_url,
+            operator_key,
+            key_is_ours,
+            ready,
+            opened,
+            store,
+            lanes: lane_handles,
+            sweeper,
+            server,
+            stop,
+        })
+    }
+
+    /// Says on standard output where it listens, and a key that nobody else knows.
+    pub fn announce(&self) {
+        if let (true, Some(key)) = (self.key_is_ours, &self.operator_key) {
+            println!("operator key: {}", key.expose());
+        }
+        println!("credit-ledger is listening on {}", self.base_url);
+    }
+
+    /// Stops in order: listener and sweeper, then lanes with what is queued, then the database.
+    ///
+    /// # Errors
+    /// The listener failed, or the private Postgres does not stop.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let _ = self.stop.send(true);
+        self.server.await.context("the listener panicked")??;
+        let _ = self.sweeper.await;
+        for lane in self.lanes {
+            let _ = lane.await;
+        }
+        self.store.close().await;
+        self.opened.close().await
+    }
+}
+
+/// The configured key; with the private Postgres one is made and kept.
+fn operator_key(config: &Config) -> anyhow::Result<(Option<Secret>, bool)> {
+    match (&config.operator_key, &config.database) {
+        (Some(key), _) => {
+            if key.expose().len() < OPERATOR_KEY_MIN_CHARS {
+                tracing::warn!("OPERATOR_KEY is short: {OPERATOR_KEY_MIN_CHARS} or more is safer");
+            }
+            Ok((Some(key.clone()), false))
+        }
+        (None, Database::Embedded { data_dir }) => {
+            Ok((Some(embedded::operator_key(data_dir)?), true))
+        }
+        (None, Database::External { .. }) => Ok((None, false)),
+    }
+}
+
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// SIGTERM, as an orchestrator sends it, or Ctrl-C.
+pub async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

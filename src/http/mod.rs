@@ -1,0 +1,111 @@
+//! HTTP: parse the request, send a command or read, shape the answer.
+//!
+//! No rule about credits lives here, and no SQL. What every request goes through is in
+//! [`middleware`], who may ask in [`auth`], what is taken from a request in [`extract`], and every
+//! status code of a refusal in [`problem`].
+
+mod adjustments;
+mod answer;
+pub mod auth;
+mod authorize;
+mod balance;
+mod batch;
+pub mod codes;
+mod debits;
+pub mod extract;
+mod health;
+pub mod middleware;
+mod openapi;
+pub mod page;
+mod pool_body;
+mod pool_put;
+mod pools;
+pub mod problem;
+mod purchase_body;
+mod purchases;
+mod reading;
+mod server;
+pub mod time;
+mod tooljet;
+mod tooljet_usage;
+mod transactions;
+mod transactions_csv;
+mod words;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::clock::Clock;
+use crate::lanes::Lanes;
+use crate::store::Store;
+use auth::OperatorKey;
+use problem::Problem;
+
+pub use health::Readiness;
+pub use server::serve;
+
+/// What handlers work with. Cloning is one count up: every request does it.
+#[derive(Clone)]
+pub struct App(Arc<Services>);
+
+/// The parts of an [`App`].
+pub struct Services {
+    /// Reads.
+    pub store: Store,
+    /// Writes.
+    pub lanes: Lanes,
+    /// The time.
+    pub clock: Clock,
+    /// What the operator's key must match; without it there is no operator.
+    pub operator_key: Option<OperatorKey>,
+    /// Whether new requests are wanted.
+    pub ready: Readiness,
+    /// The figures of `/metrics`.
+    pub metrics: PrometheusHandle,
+}
+
+impl App {
+    /// An app of these parts.
+    #[must_use]
+    pub fn new(services: Services) -> Self {
+        Self(Arc::new(services))
+    }
+}
+
+impl Deref for App {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.0
+    }
+}
+
+/// Every route with its place in the document.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(pools::routes())
+        .merge(balance::routes())
+        .merge(authorize::routes())
+        .merge(debits::routes())
+        .merge(batch::routes())
+        .merge(purchases::routes())
+        .merge(adjustments::routes())
+        .merge(transactions::routes())
+        .merge(tooljet::routes())
+}
+
+/// The service: the routes, and around each of them the [`middleware`].
+pub fn router(app: App) -> Router {
+    let (routes, document) = routes().split_for_parts();
+    routes
+        .merge(openapi::router(&openapi::complete(document)))
+        .fallback(|| async { Problem::not_found("path") })
+        .method_not_allowed_fallback(|| async { Problem::plain(codes::METHOD_NOT_ALLOWED) })
+        .layer(axum::middleware::from_fn(middleware::around))
+        .with_state(app)
+}
