@@ -1,0 +1,89 @@
+//! The invariants of the design that a journal and its pool show by themselves.
+
+use std::sync::Arc;
+
+use credit_ledger::ledger::{Account, Accounts, Credits, Entry, Hash, Kind, Pool, SignedCredits};
+
+/// Conserved, never-below-zero, ordered: what the transfers of the journal add up to is the pool's.
+pub fn are_sound(pool: &Pool, sums: &Accounts, journal: &[Arc<Entry>]) -> Result<(), String> {
+    let total: SignedCredits = Account::ALL
+        .iter()
+        .fold(SignedCredits::ZERO, |total, account| {
+            total + sums.get(*account)
+        });
+    if total != SignedCredits::ZERO || *sums != pool.accounts {
+        return Err(format!(
+            "not conserved: {sums:?} is not {:?}",
+            pool.accounts
+        ));
+    }
+    let below_zero = |account: &&Account| account.is_bucket() && sums.get(**account).units() < 0;
+    if let Some(account) = Account::ALL.iter().find(below_zero) {
+        return Err(format!("never-below-zero: {account:?}"));
+    }
+    if sums.get(Account::Overdraft).units() > 0 {
+        return Err("an overdraft is never positive".to_owned());
+    }
+    let last = journal.last().ok_or("a pool begins with an entry")?;
+    let read = (pool.seq, pool.hash, pool.last_at);
+    if read != (last.seq, last.hash, last.at) {
+        return Err("the pool does not stand where its journal ends".to_owned());
+    }
+    if last.after != pool.balance(last.at) {
+        return Err("the last entry has another balance than the pool".to_owned());
+    }
+    Ok(())
+}
+
+/// Ordered and chained: the number of the first entry that is not as it was written, if any; the
+/// pool says where the chain ends.
+pub fn first_broken(journal: &[Arc<Entry>], pool: &Pool) -> Option<i64> {
+    let (mut previous, mut seq) = (Hash::GENESIS, 0);
+    for (place, entry) in journal.iter().enumerate() {
+        seq += 1;
+        let earlier = place.checked_sub(1).and_then(|place| journal.get(place));
+        let ordered = entry.seq == seq && earlier.is_none_or(|earlier| earlier.at <= entry.at);
+        if !ordered || entry.pool != pool.id || entry.chained_to(previous) != entry.hash {
+            return Some(seq);
+        }
+        previous = entry.hash;
+    }
+    (previous != pool.hash).then_some(seq)
+}
+
+/// No minting: a grant comes only at creation, at the cycle's end, for a larger allowance, or when
+/// a licence's end changes the plan; each once, and each the whole allowance.
+pub fn grants_are_allowed(journal: &[Arc<Entry>]) -> Result<(), String> {
+    let (mut before, mut plan): (Option<&Entry>, Option<String>) = (None, None);
+    for entry in journal {
+        let granted = entry.moved(Account::IssuedMonthly, Account::Monthly);
+        let details = entry.read_details().ok_or("details can be read")?;
+        let now = &entry.after.monthly;
+        let occasion = match (entry.kind, before.map(|before| &before.after.monthly)) {
+            (Kind::Open, earlier) => earlier.is_none(),
+            (Kind::Renewal, Some(earlier)) => {
+                entry.at == earlier.renews_at && now.cycle_start == entry.at
+            }
+            (Kind::Restart, Some(earlier)) => {
+                now.granted > earlier.granted && now.cycle_start == entry.at
+            }
+            (Kind::LicenseEnd, Some(_)) => {
+                let free = plan
+                    .as_deref()
+                    .is_some_and(|plan| ["free", "basic"].contains(&plan));
+                free == granted.is_zero() && (free || now.cycle_start == entry.at)
+            }
+            _ => granted == Credits::ZERO,
+        };
+        let whole = granted.is_zero() || granted == now.granted;
+        if !occasion || !whole {
+            return Err(format!("a grant that no rule allows: {entry:?}"));
+        }
+        plan = details
+            .terms
+            .map(|terms| terms.plan.as_str().to_owned())
+            .or(plan);
+        before = Some(entry.as_ref());
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! What a lane does with one pool, in memory: advance, decide, keep the entries.
+//!
+//! It takes the model's commands and gives the model's answers. Payment references and the dates
+//! of plan versions are not the core's to check; the little that the store does there is here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use credit_ledger::ledger::{
+    self, Accounts, Actor, Book, Catalogue, ClockId, Command, Entry, Outcome, Pool, PoolId,
+    PoolName, Refusal, TenantId, Time,
+};
+use uuid::Uuid;
+
+use super::{answers, requests};
+use crate::model;
+use crate::model::Answer;
+
+/// What a case is set in.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub kind: model::PoolKind,
+    pub on_clock: bool,
+    /// Whether PUTs name plans by their other names where they have one.
+    pub by_alias: bool,
+    pub max_debit: i64,
+    pub start: Time,
+}
+
+/// One pool, its catalogue and its journal.
+#[derive(Clone)]
+pub struct Lane {
+    setting: Setting,
+    pub catalogue: Catalogue,
+    book: Option<Book>,
+    journal: Vec<Arc<Entry>>,
+    /// What the transfers of the journal add up to.
+    sums: Accounts,
+    payments: BTreeMap<String, (i64, Answer)>,
+    /// How many commands there were: the number of the next one's idempotency key.
+    commands: usize,
+}
+
+impl Setting {
+    /// When the default plans came into force.
+    pub fn catalogue_from(&self) -> Time {
+        self.start - chrono::Duration::days(3_650)
+    }
+
+    fn clock(&self) -> Option<ClockId> {
+        self.on_clock.then(|| Uuid::from_u128(9).into())
+    }
+
+    pub fn model(&self) -> model::Model {
+        let mut catalogue = model::Catalogue::defaults(self.catalogue_from());
+        catalogue.max_debit_credits = self.max_debit;
+        catalogue.on_test_clock = self.on_clock;
+        model::Model::new(self.kind, catalogue)
+    }
+}
+
+impl Lane {
+    pub fn new(setting: Setting) -> Self {
+        Self {
+            setting,
+            catalogue: requests::catalogue(setting.catalogue_from(), setting.max_debit),
+            book: None,
+            journal: Vec::new(),
+            sums: Accounts::default(),
+            payments: BTreeMap::new(),
+            commands: 0,
+        }
+    }
+
+    /// The pool with everything that is decided on it.
+    pub fn pool(&self) -> Option<&Pool> {
+        self.book.as_ref().map(Book::pool)
+    }
+
+    /// The entries that are committed.
+    pub fn journal(&self) -> &[Arc<Entry>] {
+        &self.journal
+    }
+
+    /// What their transfers add up to.
+    pub fn sums(&self) -> &Accounts {
+        &self.sums
+    }
+
+    /// `now` is never earlier than the pool's last entry.
+    pub fn not_before_the_last_entry(&self, now: Time) -> Time {
+        self.pool().map_or(now, |pool| now.max(pool.last_at))
+    }
+
+    /// The pool as a read at `now` sees it: what is due is booked on a copy.
+    pub fn read(&self, now: Time) -> Option<Pool> {
+        let mut copy = Book::new(self.pool()?.clone());
+        ledger::advance(
+            &mut copy,
+            &self.catalogue,
+            self.not_before_the_last_entry(now),
+        );
+        Some(copy.pool().clone())
+    }
+
+    /// Books what is due, as the sweeper does.
+    pub fn advance(&mut self, now: Time) {
+        let now = self.not_before_the_last_entry(now);
+        if let Some(book) = &mut self.book {
+            ledger::advance(book, &self.catalogue, now);
+        }
+    }
+
+    /// Does what is due and then the command. Nothing is committed yet.
+    pub fn apply(&mut self, now: Time, command: &model::Command) -> Answer {
+        self.commands += 1;
+        let now = self.not_before_the_last_entry(now);
+        let decided = match command {
+            model::Command::PutPlan(version) => return self.put_plan(now, version),
+            model::Command::PutOperation(operation) => return self.put_operation(operation),
+            model::Command::Put(body) if self.book.is_none() => self.create(now, body),
+            _ if self.book.is_none() => Err(Refusal::PoolNotFound),
+            model::Command::Advance => {
+                self.advance(now);
+                self.pool()
+                    .map(answers::advanced)
+                    .ok_or(Refusal::PoolNotFound)
+            }
+            model::Command::Purchase(bought) => {
+                self.advance(now);
+                self.purchase(now, bought)
+            }
+            _ => {
+                self.advance(now);
+                self.decide(now, self.command(command))
+            }
+        };
+        decided.unwrap_or_else(|refusal| Answer::Refused(refusal.code()))
+    }
+
+    pub fn authorize(
+        &self,
+        now: Time,
+        asked: (Option<i64>, Option<&str>),
+    ) -> Result<model::Authorization, model::Code> {
+        let pool = self.read(now).ok_or("pool_not_found")?;
+        requests::authorize(&pool, &self.catalogue, asked)
+            .map(|answer| answers::authorized(&answer, &pool))
+            .map_err(|refusal| refusal.code())
+    }
+
+    /// Moves the entries to the journal, and opens a new book on the pool as it was written.
+    ///
+    /// A book that says only balances changed must be right: the store then writes nothing else.
+    pub fn commit(&mut self, before: Option<&Pool>) -> Result<(), String> {
+        let Some(book) = &mut self.book else {
+            return Ok(());
+        };
+        let read_seq = usize::try_from(book.read_seq()).map_err(|error| error.to_string())?;
+        if read_seq != self.journal.len() {
+            return Err(format!("the book was read at {read_seq}, another number"));
+        }
+        if let Some(before) = before.filter(|_| !book.changed_terms()) {
+            let balances_only = Pool {
+                seq: book.pool().seq,
+                hash: book.pool().hash,
+                last_at: book.pool().last_at,
+                accounts: book.pool().accounts,
+                used: book.pool().used,
+                ..before.clone()
+            };
+            if balances_only != *book.pool() {
+                return Err("more than balances changed, and the book does not say so".to_owned());
+            }
+        }
+        for transfer in book.entries().iter().flat_map(|entry| &entry.transfers) {
+            self.sums.apply(*transfer);
+        }
+        self.journal.extend(book.entries().iter().map(Arc::clone));
+        *book = Book::new(book.pool().clone());
+        Ok(())
+    }
+
+    fn create(&mut self, now: Time, body: &model::PutPool) -> Result<Answer, Refusal> {
+        let put = requests::put(body, self.setting.by_alias, self.setting.clock());
+        let kind = requests::kind(self.setting.kind);
+        let name = PoolName::new(kind, "6f1c").expect("a good name");
+        let tenant = TenantId::from(Uuid::from_u128(7));
+        let names = (PoolId::of(tenant, &name), tenant, name);
+        let book = put.create(names, &self.catalogue, Actor::default(), now)?;
+        let answer = answers::put(ledger::Change::Created, book.pool());
+        self.book = Some(book);
+        Ok(answer)
+    }
+
+    fn command(&self, command: &model::Command) -> Command {
+        match command {
+            model::Command::Put(body) => {
+                let put = requests::put(body, self.setting.by_alias, self.setting.clock());
+                Command::Update(Box::new(put))
+            }
+            model::Command::Debit(debit) => Command::Debit(Box::new(requests::debit(debit))),
+            model::Command::Purchase(bought) => {
+                Command::Purchase(Box::new(requests::purchase(bought, self.commands)))
+            }
+            model::Command::Adjust(given) => Command::Adjust(Box::new(requests::adjustment(given))),
+            model::Command::Close => Command::Close,
+            model::Command::Advance => Command::Advance,
+            model::Command::PutPlan(_) | model::Command::PutOperation(_) => {
+                unreachable!("the catalogue is not decided by a pool")
+            }
+        }
+    }
+
+    /// # Panics
+    /// When a refusal left a trace in the book.
+    fn decide(&mut self, now: Time, command: Command) -> Result<Answer, Refusal> {
+        let actor = self.actor(&command);
+        let book = self.book.as_mut().expect("there is a pool");
+        let (pool, entries) = (book.pool().clone(), book.entries().len());
+        match command.decide(book, &self.catalogue, actor, now) {
+            Ok(Outcome::Put(change)) => Ok(answers::put(change, book.pool())),
+            Ok(Outcome::Booked(entry)) => Ok(match entry.kind {
+                ledger::Kind::Debit => answers::debited(&entry),
+                ledger::Kind::Purchase => answers::purchased(&entry),
+                _ => answers::adjusted(&entry),
+            }),
+            Ok(Outcome::Done) => Ok(answers::closed(book.pool())),
+            Err(refusal) => {
+                assert_eq!(*book.pool(), pool, "a refusal leaves the book as it was");
+                assert_eq!(book.entries().len(), entries, "a refusal books nothing");
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The claim of a payment reference, in short: what was credited before is answered again.
+    fn purchase(&mut self, now: Time, bought: &model::Purchase) -> Result<Answer, Refusal> {
+        match self.payments.get(&bought.reference) {
+            Some((credits, _)) if *credits != bought.credits => {
+                return Err(Refusal::PaymentReferenceReused);
+            }
+            Some((_, answer)) => return Ok(credited_before(answer)),
+            None => {}
+        }
+        let check = Command::CheckPurchase(Box::new(requests::purchase(bought, self.commands)));
+        self.decide(now, check)?;
+        let answer = self.decide(now, self.command(&model::Command::Purchase(bought.clone())))?;
+        let credited = (bought.credits, answer.clone());
+        self.payments.insert(bought.reference.clone(), credited);
+        Ok(answer)
+    }
+
+    fn actor(&self, command: &Command) -> Actor {
+        let fingerprint = match command {
+            Command::Debit(debit) => debit.fingerprint(),
+            Command::Purchase(purchase) => purchase.fingerprint(),
+            Command::Adjust(adjustment) => adjustment.fingerprint(),
+            Command::Advance | Command::Update(_) | Command::Close | Command::CheckPurchase(_) => {
+                return Actor::default();
+            }
+        };
+        let key = format!("key-{}", self.commands);
+        let key = key.parse().expect("a good key");
+        Actor {
+            key: Some(Uuid::from_u128(5).into()),
+            request: Some(ledger::Request { key, fingerprint }),
+        }
+    }
+
+    fn put_plan(&mut self, now: Time, put: &model::PlanVersion) -> Answer {
+        if self.setting.on_clock {
+            // Moving a test clock books what is due; no edit of a plan comes between.
+            self.advance(now);
+        } else if put.effective_at < now {
+            return Answer::Refused("validation_failed");
+        }
+        let plan = self.catalogue.plans.entry(requests::code(&put.code));
+        let versions = &mut plan
+            .or_insert_with(|| ledger::Plan {
+                aliases: Vec::new(),
+                versions: Vec::new(),
+            })
+            .versions;
+        versions.push(requests::plan_version(put, versions.len() + 1));
+        Answer::CatalogueStored
+    }
+
+    fn put_operation(&mut self, put: &model::Operation) -> Answer {
+        let operation = requests::operation(put);
+        let code = requests::code(&put.code);
+        self.catalogue.operations.insert(code, operation);
+        Answer::CatalogueStored
+    }
+}
+
+fn credited_before(answer: &Answer) -> Answer {
+    match answer.clone() {
+        Answer::Purchased {
+            seq,
+            credits,
+            paid_at,
+            expires_at,
+            first: _,
+        } => Answer::Purchased {
+            seq,
+            credits,
+            paid_at,
+            expires_at,
+            first: false,
+        },
+        other => other,
+    }
+}

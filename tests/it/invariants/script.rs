@@ -1,0 +1,194 @@
+//! Turns random steps into commands at instants, by looking at the pool as it is then.
+
+use chrono::{Datelike, Duration, NaiveDate, NaiveTime};
+use credit_ledger::ledger::{Pool, Time, add_months};
+
+use super::lane::Lane;
+use super::steps::{Amount, AnchorShape, Landmark, LicenseShape, PlanShape, PutShape};
+use super::steps::{Sign, Step, What, When};
+use crate::model::{self, Command, Field};
+
+/// What is asked at an instant.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    Command(Command),
+    Authorize(Option<i64>, Option<&'static str>),
+}
+
+/// The commands so far, with their instants.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    pub lines: Vec<(Time, Asked)>,
+}
+
+impl Script {
+    /// The next line: what the step comes to, on the pool as it is.
+    pub fn next(&mut self, lane: &Lane, now: Time, step: &Step) -> (Time, Asked) {
+        let now = instant(lane.pool(), now, step.when).max(now);
+        let pool = lane.read(now);
+        let asked = self.asked(pool.as_ref(), now, &step.what);
+        self.lines.push((now, asked.clone()));
+        (now, asked)
+    }
+
+    fn asked(&self, pool: Option<&Pool>, now: Time, what: &What) -> Asked {
+        Asked::Command(match what {
+            What::Put(shape) => Command::Put(put(pool, now, shape)),
+            What::PutAgain(which) => {
+                self.again(*which, |command| matches!(command, Command::Put(_)))
+            }
+            What::Debit {
+                amount,
+                operation,
+                settle,
+                round,
+            } => Command::Debit(model::Debit {
+                credits: amount.map(|amount| units(pool, amount)),
+                operation: operation.map(str::to_owned),
+                settle: *settle,
+                round: *round,
+            }),
+            What::Authorize(amount, operation) => {
+                return Asked::Authorize(amount.map(|amount| units(pool, amount)), *operation);
+            }
+            What::Purchase(credits, paid_at) => Command::Purchase(model::Purchase {
+                credits: *credits,
+                paid_at: paid_at.map(|paid_at| instant(pool, now, paid_at)),
+                reference: format!("pi_{}", self.lines.len()),
+            }),
+            What::PurchaseAgain(which, other_credits) => {
+                let again = self.again(*which, |command| matches!(command, Command::Purchase(_)));
+                with_credits_of(again, *other_credits)
+            }
+            What::Adjust(bucket, amount, sign) => {
+                let amount = units(pool, *amount);
+                let credits = match sign {
+                    Sign::Give => amount,
+                    Sign::Take => -amount,
+                };
+                let bucket = *bucket;
+                Command::Adjust(model::Adjustment { bucket, credits })
+            }
+            What::Close => Command::Close,
+            What::PutPlan(shape, from) => Command::PutPlan(plan(pool, now, *shape, *from)),
+            What::PutOperation(operation) => Command::PutOperation(operation.clone()),
+            What::Advance => Command::Advance,
+        })
+    }
+
+    /// One of the commands so far that are of a sort; `Advance` when there are none.
+    fn again(&self, which: usize, of_the_sort: impl Fn(&Command) -> bool) -> Command {
+        let commands = self.lines.iter().filter_map(|(_, asked)| match asked {
+            Asked::Command(command) if of_the_sort(command) => Some(command),
+            Asked::Command(_) | Asked::Authorize(..) => None,
+        });
+        let all: Vec<_> = commands.collect();
+        match which.checked_rem(all.len()) {
+            Some(place) => all[place].clone(),
+            None => Command::Advance,
+        }
+    }
+}
+
+fn with_credits_of(again: Command, other_credits: bool) -> Command {
+    match again {
+        Command::Purchase(first) if other_credits => Command::Purchase(model::Purchase {
+            credits: first.credits + 100 * model::CREDIT,
+            ..first
+        }),
+        other => other,
+    }
+}
+
+pub fn instant(pool: Option<&Pool>, now: Time, when: When) -> Time {
+    match when {
+        When::Now => now,
+        When::After(duration) => now + duration,
+        When::At(landmark, nudge) => {
+            find(pool, now, landmark).map_or(now, |at| at + Duration::milliseconds(nudge))
+        }
+    }
+}
+
+fn find(pool: Option<&Pool>, now: Time, landmark: Landmark) -> Option<Time> {
+    match landmark {
+        Landmark::CycleEnd => pool.map(|pool| pool.cycle.end),
+        Landmark::LaterCycleEnd(cycles) => {
+            let cycle = pool?.cycle;
+            Some(add_months(cycle.anchor, cycle.number + 1 + cycles))
+        }
+        Landmark::LicenseEnd => pool?.license_ends_at,
+        Landmark::AddonExpiry => pool?.addons.map(|live| live.expires_at),
+        Landmark::PastExpiry => pool?.expired_addons.map(|lost| lost.expired_at),
+        Landmark::MonthEnd => {
+            let first = now.date_naive().with_day(1)?.and_time(NaiveTime::MIN);
+            Some(add_months(first.and_utc(), 1))
+        }
+        Landmark::LeapDay => (now.year()..)
+            .filter_map(|year| NaiveDate::from_ymd_opt(year, 2, 29))
+            .map(|day| day.and_time(now.time()).and_utc())
+            .find(|at| *at >= now),
+        Landmark::MonthsFromNow(months) => Some(add_months(now, months)),
+    }
+}
+
+/// An amount that the edge lets through.
+fn units(pool: Option<&Pool>, amount: Amount) -> i64 {
+    let of_the_pool = |figure: fn(&Pool) -> i64| pool.map_or(0, figure);
+    let (base, more) = match amount {
+        Amount::Units(units) => (units, 0),
+        Amount::Available(more) => (of_the_pool(|pool| pool.available().units()), more),
+        Amount::Monthly(more) => (of_the_pool(|pool| pool.monthly().units()), more),
+        Amount::Addon(more) => (of_the_pool(|pool| pool.addon().units()), more),
+    };
+    (base + more).clamp(1, model::LARGEST_AMOUNT)
+}
+
+pub fn put(pool: Option<&Pool>, now: Time, shape: &PutShape) -> model::PutPool {
+    model::PutPool {
+        plan: field(&shape.plan, |plan| (*plan).to_owned()),
+        builders: shape.builders,
+        monthly_allowance: shape.monthly_allowance,
+        billing_anchor: match shape.anchor {
+            AnchorShape::LeftOut => Field::LeftOut,
+            AnchorShape::Same(when) => {
+                let known = pool.map(|pool| pool.billing_anchor);
+                Field::Value(known.unwrap_or_else(|| instant(pool, now, when)))
+            }
+            AnchorShape::Other(when) => Field::Value(instant(pool, now, when)),
+        },
+        license: field(&shape.license, |license| license_of(pool, now, license)),
+        metadata: shape.metadata,
+    }
+}
+
+fn license_of(pool: Option<&Pool>, now: Time, shape: &LicenseShape) -> model::License {
+    model::License {
+        license_type: shape.license_type,
+        expires_at: shape.expires_at.map(|when| instant(pool, now, when)),
+        grace_until: shape.grace_until.map(|when| instant(pool, now, when)),
+    }
+}
+
+fn field<T, U>(field: &Field<T>, resolve: impl Fn(&T) -> U) -> Field<U> {
+    match field {
+        Field::LeftOut => Field::LeftOut,
+        Field::Null => Field::Null,
+        Field::Value(value) => Field::Value(resolve(value)),
+    }
+}
+
+/// A version that begins at the very instant of an event is before or after it, as it comes: that
+/// is left out of these tests.
+fn plan(pool: Option<&Pool>, now: Time, shape: PlanShape, from: When) -> model::PlanVersion {
+    let from = instant(pool, now, from);
+    let ambiguous = from == now && pool.is_some_and(|pool| pool.last_at == now);
+    model::PlanVersion {
+        code: shape.code.to_owned(),
+        effective_at: from + Duration::milliseconds(i64::from(ambiguous)),
+        allowance: shape.allowance,
+        addons: shape.addons,
+        denomination: shape.denomination,
+        legacy_prices: shape.legacy_prices,
+    }
+}

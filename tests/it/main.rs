@@ -1,0 +1,9 @@
+//! All integration tests in one binary: one link, one Postgres.
+
+mod concurrency;
+mod faults;
+mod invariants;
+mod model;
+mod replicas;
+mod support;
+mod verify;

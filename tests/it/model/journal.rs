@@ -1,0 +1,148 @@
+//! The journal, and the sums over it. Nothing here is remembered: every balance is the sum of all
+//! transfers ever written.
+
+use super::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    Monthly,
+    Addon,
+    Overdraft,
+    Consumed,
+    Lapsed,
+    IssuedMonthly,
+    IssuedAddon,
+    Adjusted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Open,
+    Renewal,
+    Restart,
+    LicenseEnd,
+    TermsChange,
+    AddonExpiry,
+    Debit,
+    Purchase,
+    Reinstatement,
+    Adjustment,
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    pub from: Account,
+    pub to: Account,
+    pub amount: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Counted from 1, without gaps.
+    pub seq: usize,
+    pub kind: Kind,
+    pub at: Instant,
+    pub transfers: Vec<Transfer>,
+}
+
+impl Account {
+    pub const ALL: [Self; 8] = [
+        Self::Monthly,
+        Self::Addon,
+        Self::Overdraft,
+        Self::Consumed,
+        Self::Lapsed,
+        Self::IssuedMonthly,
+        Self::IssuedAddon,
+        Self::Adjusted,
+    ];
+
+    /// `Account::Monthly.to(Account::Lapsed, 500)`
+    pub fn to(self, to: Self, amount: i64) -> Transfer {
+        Transfer {
+            from: self,
+            to,
+            amount,
+        }
+    }
+}
+
+impl Kind {
+    /// The contract's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Renewal => "renewal",
+            Self::Restart => "restart",
+            Self::LicenseEnd => "license_end",
+            Self::TermsChange => "terms_change",
+            Self::AddonExpiry => "addon_expiry",
+            Self::Debit => "debit",
+            Self::Purchase => "purchase",
+            Self::Reinstatement => "reinstatement",
+            Self::Adjustment => "adjustment",
+            Self::Close => "close",
+        }
+    }
+}
+
+impl Entry {
+    /// How much this entry moved from one account to another.
+    pub fn moved(&self, from: Account, to: Account) -> i64 {
+        self.transfers
+            .iter()
+            .filter(|transfer| transfer.from == from && transfer.to == to)
+            .map(|transfer| transfer.amount)
+            .sum()
+    }
+}
+
+pub fn balance_of(entries: &[Entry], account: Account) -> i64 {
+    let mut balance = 0;
+    for transfer in entries.iter().flat_map(|entry| &entry.transfers) {
+        if transfer.to == account {
+            balance += transfer.amount;
+        }
+        if transfer.from == account {
+            balance -= transfer.amount;
+        }
+    }
+    balance
+}
+
+/// What was bought into the live add-on pool, with what a reinstatement gave back to it.
+pub fn addon_granted(entries: &[Entry]) -> i64 {
+    let mut granted = 0;
+    let mut granted_when_it_expired = 0;
+    for entry in entries {
+        match entry.kind {
+            Kind::Purchase => granted += entry.moved(Account::IssuedAddon, Account::Addon),
+            Kind::Reinstatement => granted += granted_when_it_expired,
+            Kind::AddonExpiry => {
+                granted_when_it_expired = granted;
+                granted = 0;
+            }
+            Kind::Open
+            | Kind::Renewal
+            | Kind::Restart
+            | Kind::LicenseEnd
+            | Kind::TermsChange
+            | Kind::Debit
+            | Kind::Adjustment
+            | Kind::Close => {}
+        }
+    }
+    granted
+}
+
+/// The newest add-on expiry, unless a late payment has already reinstated it. Older ones do not
+/// matter: a payment made before them would by now be too late for its own validity.
+pub fn expiry_to_reinstate(entries: &[Entry]) -> Option<&Entry> {
+    let ended_or_undone = |kind| matches!(kind, Kind::AddonExpiry | Kind::Reinstatement);
+    let newest = entries
+        .iter()
+        .rev()
+        .find(|entry| ended_or_undone(entry.kind))?;
+    (newest.kind == Kind::AddonExpiry).then_some(newest)
+}

@@ -1,0 +1,199 @@
+//! A second, deliberately naive model of the contract's rules for one pool, against which property
+//! tests hold the real core.
+//!
+//! It is written from the contract alone and uses nothing of the crate under test: amounts are
+//! plain `i64` hundredths, every balance is summed up from the whole journal each time, months are
+//! added by hand, and a read plays the future forward on a copy. Slow on purpose, obvious on
+//! purpose. Holds, refunds, clawbacks, idempotency keys, names and JSON have no place here.
+
+pub mod calendar;
+mod catalogue;
+mod examples;
+mod journal;
+mod pool;
+mod put;
+mod spend;
+pub mod view;
+
+pub use catalogue::{Allowance, Catalogue, Operation, PlanVersion};
+pub use journal::{Account, Entry, Kind, Transfer};
+pub use put::{Builders, Change, Field, License, LicenseType, PutPool, Requested, Terms};
+pub use spend::{Adjustment, Authorization, Bucket, Debit, Purchase, Round};
+pub use view::{Balance, LicenseStatus, NextGrant, PoolView};
+
+use chrono::{DateTime, Utc};
+use pool::Pool;
+
+pub type Instant = DateTime<Utc>;
+
+/// A stable code of the contract, such as `pool_empty`.
+pub type Code = &'static str;
+
+/// One credit, in the hundredths that every amount here is counted in.
+pub const CREDIT: i64 = 100;
+
+/// The most a single request may name.
+pub const LARGEST_AMOUNT: i64 = 1_000_000_000 * CREDIT;
+
+/// The most an account may come to: section 1, `balance_limit`.
+pub const BALANCE_LIMIT: i64 = 1_000_000_000_000 * CREDIT;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    Workspace,
+    Instance,
+}
+
+/// One pool of one tenant, with the tenant's catalogue. The pool may not exist yet.
+#[derive(Clone, Debug)]
+pub struct Model {
+    kind: PoolKind,
+    catalogue: Catalogue,
+    pool: Option<Pool>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    Put(PutPool),
+    Debit(Debit),
+    Purchase(Purchase),
+    Adjust(Adjustment),
+    Close,
+    /// A new version of a plan, in force from its `effective_at`.
+    PutPlan(PlanVersion),
+    PutOperation(Operation),
+    /// Books what is due and nothing else, as the sweeper does.
+    Advance,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Put {
+        change: Change,
+        version: usize,
+    },
+    Debited {
+        seq: usize,
+        credits: i64,
+        /// What was asked for, when the request said how to round.
+        requested: Option<i64>,
+        monthly: i64,
+        addon: i64,
+        overdraft: i64,
+    },
+    Purchased {
+        seq: usize,
+        credits: i64,
+        paid_at: Instant,
+        /// The end of the whole add-on pool, as this purchase left it.
+        expires_at: Instant,
+        /// False for a payment that was credited before: 200 instead of 201.
+        first: bool,
+    },
+    Adjusted {
+        seq: usize,
+    },
+    Closed {
+        seq: usize,
+    },
+    CatalogueStored,
+    Advanced {
+        version: usize,
+    },
+    Refused(Code),
+}
+
+impl Model {
+    pub fn new(kind: PoolKind, catalogue: Catalogue) -> Self {
+        Self {
+            kind,
+            catalogue,
+            pool: None,
+        }
+    }
+
+    /// Books what is due up to and including `now`, then the command. A refusal books nothing of
+    /// its own.
+    pub fn apply(&mut self, now: Instant, command: &Command) -> Answer {
+        let now = self.not_before_the_last_entry(now);
+        self.advance(now);
+        let decided = match command {
+            Command::Put(body) => self.put(now, body),
+            Command::Debit(debit) => self.debit(now, debit),
+            Command::Purchase(purchase) => self.purchase(now, purchase),
+            Command::Adjust(adjustment) => self.adjust(now, adjustment),
+            Command::Close => self.close(now),
+            Command::PutPlan(version) => self.catalogue.put_plan(now, version),
+            Command::PutOperation(operation) => self.catalogue.put_operation(operation),
+            Command::Advance => self.existing().map(|pool| Answer::Advanced {
+                version: pool.version(),
+            }),
+        };
+        decided.unwrap_or_else(Answer::Refused)
+    }
+
+    /// Section 5, as of `now`, what is due included. `None` before the pool exists.
+    pub fn balance(&self, now: Instant) -> Option<Balance> {
+        let now = self.not_before_the_last_entry(now);
+        Some(self.at(now).pool?.balance(now))
+    }
+
+    /// What `GET /v1/pools/{pool}` tells, what is due included. `None` before the pool exists.
+    pub fn pool_view(&self, now: Instant) -> Option<PoolView> {
+        let now = self.not_before_the_last_entry(now);
+        let then = self.at(now);
+        Some(then.pool.as_ref()?.view(now, self.kind, &self.catalogue))
+    }
+
+    /// Every entry booked so far, oldest first. Apply `Advance` to see what is due as well.
+    pub fn journal(&self) -> &[Entry] {
+        self.pool.as_ref().map_or(&[], |pool| &pool.journal)
+    }
+
+    /// What is left in an account, over the whole journal; sources and overdraft are negative.
+    pub fn account(&self, account: Account) -> i64 {
+        journal::balance_of(self.journal(), account)
+    }
+
+    /// The model as it stands at `now`, on a copy: reads book nothing.
+    fn at(&self, now: Instant) -> Self {
+        let mut copy = self.clone();
+        copy.advance(now);
+        copy
+    }
+
+    fn advance(&mut self, now: Instant) {
+        if let Some(pool) = &mut self.pool {
+            pool.advance(now, self.kind, &self.catalogue);
+        }
+    }
+
+    fn not_before_the_last_entry(&self, now: Instant) -> Instant {
+        let last = self.journal().last().map(|entry| entry.at);
+        last.map_or(now, |last| now.max(last))
+    }
+
+    fn existing(&self) -> Result<&Pool, Code> {
+        self.pool.as_ref().ok_or("not_found")
+    }
+
+    fn writable(&mut self) -> Result<&mut Pool, Code> {
+        match &mut self.pool {
+            None => Err("not_found"),
+            Some(pool) if pool.closed => Err("pool_closed"),
+            Some(pool) => Ok(pool),
+        }
+    }
+
+    /// A second close answers the same as the first.
+    fn close(&mut self, now: Instant) -> Result<Answer, Code> {
+        if self.existing()?.closed {
+            let seq = self.existing()?.version();
+            return Ok(Answer::Closed { seq });
+        }
+        let pool = self.writable()?;
+        pool.closed = true;
+        let seq = pool.write(Kind::Close, now, vec![]);
+        Ok(Answer::Closed { seq })
+    }
+}

@@ -1,0 +1,100 @@
+//! The real binary, as a process of its own: for replicas, kills and signals.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::client::{Client, OPERATOR_KEY};
+
+/// A running `credit-ledger serve`.
+pub struct Service {
+    pub child: Child,
+    pub client: Client,
+}
+
+impl Service {
+    /// Starts a service on a database and waits until it listens.
+    pub async fn start(url: &str) -> Self {
+        Self::start_with(url, &[]).await
+    }
+
+    /// The same with more settings.
+    pub async fn start_with(url: &str, settings: &[(&str, &str)]) -> Self {
+        let mut child = command("serve", url)
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = child.stdout.take().expect("its output is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let base = loop {
+            let line = lines.next_line().await.expect("its output is text");
+            let line = line.expect("the service says where it listens before it ends");
+            if let Some((_, base)) = line.split_once("listening on ") {
+                break base.trim().to_owned();
+            }
+        };
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self {
+            child,
+            client: Client::new(&base),
+        }
+    }
+
+    /// Kills it without warning.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it is killed");
+    }
+
+    /// Asks it to end, and gives its exit code.
+    pub async fn terminate(mut self) -> Option<i32> {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("it runs");
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is told");
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
+        ended
+            .expect("it ends in time")
+            .expect("it is waited for")
+            .code()
+    }
+}
+
+/// Runs a command of the binary to its end: exit code and what it printed.
+pub async fn run(arguments: &[&str], url: &str) -> (Option<i32>, String) {
+    let (first, rest) = arguments.split_first().expect("a command");
+    let output = command(first, url)
+        .args(rest)
+        .output()
+        .await
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (
+        output.status.code(),
+        text + &String::from_utf8_lossy(&output.stderr),
+    )
+}
+
+/// Verifies all books: the exit code says whether they are right.
+pub async fn verify(url: &str) -> (Option<i32>, String) {
+    run(&["verify", "--json"], url).await
+}
+
+fn command(name: &str, url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_credit-ledger"));
+    command
+        .arg(name)
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .env("DATABASE_URL", url)
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("OPERATOR_KEY", OPERATOR_KEY)
+        .env("RUST_LOG", "off")
+        .env("DRAIN_SECONDS", "0")
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    command
+}
