@@ -88,6 +88,9 @@ codes! {
     BALANCE_LIMIT: "balance_limit", CONFLICT, "No account may pass 1000000000000 credits";
     BILLING_ANCHOR_FIXED: "billing_anchor_fixed", CONFLICT,
         "The billing anchor is given when the pool is made and cannot change";
+    CATALOGUE_LIMIT: "catalogue_limit", CONFLICT, "The catalogue is full", {
+        "maximum": "The most there may be.",
+    };
     CLOCK_BACKWARDS: "clock_backwards", CONFLICT, "A test clock only moves forward", {
         "now": "Where the clock stands.",
     };
@@ -101,7 +104,8 @@ codes! {
     };
     UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
         "The body must be application/json";
-    VALIDATION_FAILED: "validation_failed", UNPROCESSABLE_ENTITY, "Fields are not as they must be", {
+    VALIDATION_FAILED: "validation_failed", UNPROCESSABLE_ENTITY,
+        "Fields are not as they must be", {
         "errors": "The fields, each with a message that reads after its name.",
     };
     DEBIT_TOO_LARGE: "debit_too_large", UNPROCESSABLE_ENTITY,

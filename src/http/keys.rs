@@ -31,7 +31,9 @@ const MOST_POOLS: usize = 1_000;
 
 /// The routes of keys.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(post_key, get_keys)).routes(routes!(delete_key))
+    OpenApiRouter::new()
+        .routes(routes!(post_key, get_keys))
+        .routes(routes!(delete_key))
 }
 
 /// A key to be made.
@@ -110,7 +112,9 @@ struct NewKeyBody {
 
 impl From<KeyRecord> for KeyBody {
     fn from(key: KeyRecord) -> Self {
-        let pools = key.pools.map(|pools| pools.iter().map(PoolName::to_string).collect());
+        let pools = key
+            .pools
+            .map(|pools| pools.iter().map(PoolName::to_string).collect());
         Self {
             id: key.id.uuid(),
             name: key.name.as_str().to_owned(),
@@ -130,7 +134,9 @@ impl NewKeyRequest {
         let name = violations.require("name", self.name.map(Label::try_from));
         let scopes = violations.require("scopes", self.scopes.map(read_scopes));
         let bound = self.pools.is_some();
-        let pools = self.pools.and_then(|names| read_pools(names, &mut violations));
+        let pools = self
+            .pools
+            .and_then(|names| read_pools(names, &mut violations));
         if self.expires_at.is_some_and(|Stamp(end)| end <= now) {
             violations.add("expires_at", "must be in the future");
         }
@@ -155,14 +161,17 @@ impl NewKeyRequest {
 
 fn read_scopes(words: Vec<String>) -> Result<Scopes, String> {
     let scopes = words.iter().map(|word| word.parse::<Scope>());
-    let scopes: Scopes = scopes.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    if scopes.is_empty() { Err("must name at least one scope".to_owned()) } else { Ok(scopes) }
+    let scopes: Scopes = scopes
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    if scopes.is_empty() {
+        Err("must name at least one scope".to_owned())
+    } else {
+        Ok(scopes)
+    }
 }
 
-fn read_pools(
-    names: Vec<String>,
-    violations: &mut Violations,
-) -> Option<Arc<BTreeSet<PoolName>>> {
+fn read_pools(names: Vec<String>, violations: &mut Violations) -> Option<Arc<BTreeSet<PoolName>>> {
     if names.is_empty() || names.len() > MOST_POOLS {
         violations.add("pools", format_args!("must name 1 to {MOST_POOLS} pools"));
         return None;
@@ -194,7 +203,9 @@ fn reaches_beyond_pools(scope: Scope) -> bool {
 
 /// 403 for the first scope that the giver does not have itself.
 fn may_give(giver: Option<&Caller>, scopes: Scopes) -> Result<(), Problem> {
-    giver.map_or(Ok(()), |giver| scopes.iter().try_for_each(|scope| giver.require(scope)))
+    giver.map_or(Ok(()), |giver| {
+        scopes.iter().try_for_each(|scope| giver.require(scope))
+    })
 }
 
 /// The id in `{key_id}`.
@@ -237,7 +248,10 @@ async fn post_key(
         }
         Err(error) => return Err(error.into()),
     }
-    let body = NewKeyBody { key: key.into(), secret: secret.expose().to_owned() };
+    let body = NewKeyBody {
+        key: key.into(),
+        secret: secret.expose().to_owned(),
+    };
     Ok(answer::json(StatusCode::CREATED, &body))
 }
 
@@ -257,7 +271,10 @@ async fn get_keys(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let page = query.read::<(Time, Uuid)>()?;
-    let keys = app.store.keys(admin.tenant, page.after, i64::from(page.limit) + 1).await?;
+    let keys = app
+        .store
+        .keys(admin.tenant, page.after, i64::from(page.limit) + 1)
+        .await?;
     let sort = |key: &KeyRecord| (key.created_at, key.id);
     Ok(answer::ok(&Page::of(page.limit, keys, sort, KeyBody::from)))
 }
@@ -278,7 +295,11 @@ async fn delete_key(
     admin: KeyAdmin,
     KeyPath(key): KeyPath,
 ) -> Result<Response, Problem> {
-    if app.store.revoke_key(admin.tenant, key, app.clock.now()).await? {
+    if app
+        .store
+        .revoke_key(admin.tenant, key, app.clock.now())
+        .await?
+    {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {
         Err(Problem::not_found("key"))
@@ -286,77 +307,4 @@ async fn delete_key(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::extract::parse_json;
-    use crate::ledger::TenantId;
-    use crate::store::TenantMode;
-
-    fn admin(scopes: Option<&[Scope]>) -> KeyAdmin {
-        let tenant = TenantId::from(Uuid::nil());
-        let caller = scopes.map(|scopes| Caller {
-            tenant,
-            mode: TenantMode::Live,
-            key: KeyId::from(Uuid::nil()),
-            scopes: scopes.iter().copied().collect(),
-            pools: None,
-        });
-        KeyAdmin { tenant, mode: TenantMode::Live, caller }
-    }
-
-    fn read(json: &str) -> Result<KeyRecord, serde_json::Value> {
-        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let request = parse_json::<NewKeyRequest>(json.as_bytes());
-        let result = request.and_then(|request| request.read(&admin(None), now));
-        result.map_err(|problem| serde_json::to_value(problem.body("r")).expect("a body"))
-    }
-
-    #[test]
-    fn a_key_is_bound_to_the_pools_it_names() {
-        let key = read(
-            r#"{"name":"self-hosted","scopes":["debits:write","balances:read"],
-                "pools":["instance:a","instance:a"],"expires_at":"2026-06-01T00:00:00Z"}"#,
-        )
-        .expect("a good key");
-        assert_eq!(key.pools.map(|pools| pools.len()), Some(1));
-        let scopes: Vec<_> = key.scopes.iter().collect();
-        assert_eq!(scopes, [Scope::BalancesRead, Scope::DebitsWrite]);
-    }
-
-    #[test]
-    fn every_broken_rule_is_named() {
-        let rows = [
-            ("{}", vec!["name", "scopes"]),
-            (r#"{"name":"","scopes":[]}"#, vec!["name", "scopes"]),
-            (r#"{"name":"a","scopes":["all"]}"#, vec!["scopes"]),
-            (r#"{"name":"a","scopes":["admin"],"pools":["workspace:a"]}"#, vec!["scopes"]),
-            (r#"{"name":"a","scopes":["debits:write"],"pools":[]}"#, vec!["pools"]),
-            (
-                r#"{"name":"a","scopes":["debits:write"],"pools":["workspace:a","b"]}"#,
-                vec!["pools[1]"],
-            ),
-            (
-                r#"{"name":"a","scopes":["admin"],"expires_at":"2025-12-31T23:59:59Z"}"#,
-                vec!["expires_at"],
-            ),
-        ];
-        for (json, fields) in rows {
-            let body = read(json).expect_err(json);
-            let errors = body["errors"].as_array().expect("errors");
-            let named: Vec<_> = errors.iter().map(|error| error["field"].clone()).collect();
-            assert_eq!(named, fields, "{json}");
-        }
-    }
-
-    #[test]
-    fn a_key_gives_no_more_than_it_has() {
-        let give = |giver: Option<&[Scope]>, scopes: &[Scope]| {
-            may_give(admin(giver).caller.as_ref(), scopes.iter().copied().collect()).is_ok()
-        };
-        assert!(give(None, &[Scope::Admin]));
-        assert!(give(Some(&[Scope::Admin]), &Scope::ALL));
-        assert!(give(Some(&[Scope::KeysWrite]), &[Scope::KeysWrite]));
-        assert!(!give(Some(&[Scope::KeysWrite]), &[Scope::KeysWrite, Scope::DebitsWrite]));
-        assert!(!give(Some(&[Scope::KeysWrite, Scope::DebitsWrite]), &[Scope::Admin]));
-    }
-}
+mod tests;

@@ -10,10 +10,13 @@ pub mod auth;
 mod authorize;
 mod balance;
 mod batch;
+mod catalogue;
+mod clocks;
 pub mod codes;
 mod debits;
 pub mod extract;
 mod health;
+mod keys;
 pub mod middleware;
 mod openapi;
 pub mod page;
@@ -25,6 +28,7 @@ mod purchase_body;
 mod purchases;
 mod reading;
 mod server;
+mod tenants;
 pub mod time;
 mod tooljet;
 mod tooljet_usage;
@@ -88,6 +92,10 @@ impl Deref for App {
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
+        .merge(tenants::routes())
+        .merge(keys::routes())
+        .merge(catalogue::routes())
+        .merge(clocks::routes())
         .merge(pools::routes())
         .merge(balance::routes())
         .merge(authorize::routes())

@@ -62,6 +62,7 @@ pub struct PoolsQuery {
     /// Only those on this plan, by code or alias.
     plan: Option<String>,
     /// Only `active` or only `closed` ones.
+    #[param(inline)]
     status: Option<StatusWord>,
     /// Only those that can give less than this many credits.
     #[param(value_type = Option<f64>)]

@@ -119,10 +119,13 @@ struct SettingsBody {
 impl From<TenantRecord> for TenantBody {
     fn from(tenant: TenantRecord) -> Self {
         let text = |code: PlanCode| code.as_str().to_owned();
-        let auto_provision = tenant.settings.auto_provision.map(|plans| AutoProvisionBody {
-            workspace: plans.workspace.map(text),
-            instance: plans.instance.map(text),
-        });
+        let auto_provision = tenant
+            .settings
+            .auto_provision
+            .map(|plans| AutoProvisionBody {
+                workspace: plans.workspace.map(text),
+                instance: plans.instance.map(text),
+            });
         Self {
             id: tenant.id.uuid(),
             name: tenant.name.as_str().to_owned(),
@@ -169,14 +172,20 @@ impl SettingsRequest {
         match self.auto_provision {
             Patch::Keep => {}
             Patch::Clear => settings.auto_provision = None,
-            Patch::Set(Object(AutoProvisionBody { workspace, instance })) => {
+            Patch::Set(Object(AutoProvisionBody {
+                workspace,
+                instance,
+            })) => {
                 let mut plan = |field, code: Option<String>| {
                     violations.take(field, code.map(|code| provisionable(&code, sold)))
                 };
                 let workspace = plan("settings.auto_provision.workspace", workspace);
                 let instance = plan("settings.auto_provision.instance", instance);
                 let any = workspace.is_some() || instance.is_some();
-                settings.auto_provision = any.then_some(AutoProvision { workspace, instance });
+                settings.auto_provision = any.then_some(AutoProvision {
+                    workspace,
+                    instance,
+                });
             }
         }
     }
@@ -195,7 +204,9 @@ fn provisionable(code: &str, sold: &Catalogue) -> Result<PlanCode, &'static str>
 
 /// Whether a pool may have to say its own allowance on the plan, now or later.
 pub(super) fn may_need_allowance(plan: &Plan) -> bool {
-    plan.versions.iter().any(|version| version.allowance == Allowance::Custom)
+    plan.versions
+        .iter()
+        .any(|version| version.allowance == Allowance::Custom)
 }
 
 /// Makes a tenant
@@ -246,9 +257,17 @@ async fn get_tenants(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let page = query.read::<(Time, Uuid)>()?;
-    let tenants = app.store.tenants(page.after, i64::from(page.limit) + 1).await?;
+    let tenants = app
+        .store
+        .tenants(page.after, i64::from(page.limit) + 1)
+        .await?;
     let key = |tenant: &TenantRecord| (tenant.created_at, tenant.id);
-    Ok(answer::ok(&Page::of(page.limit, tenants, key, TenantBody::from)))
+    Ok(answer::ok(&Page::of(
+        page.limit,
+        tenants,
+        key,
+        TenantBody::from,
+    )))
 }
 
 /// Reads a tenant
@@ -294,9 +313,12 @@ async fn patch_tenant(
             true => CatalogueChange::None,
             false => CatalogueChange::Tenant(Box::new(after.clone())),
         };
-        Ok((change, after))
+        Ok::<_, Problem>((change, after))
     };
-    let changed = app.store.change_catalogue(TenantId::from(id), change).await?;
+    let changed = app
+        .store
+        .change_catalogue(TenantId::from(id), change)
+        .await?;
     let tenant = changed.ok_or_else(|| Problem::not_found("tenant"))??;
     Ok(answer::ok(&TenantBody::from(tenant)))
 }
@@ -340,7 +362,11 @@ mod tests {
     #[test]
     fn an_alias_is_kept_as_the_plans_own_code() {
         let json = r#"{"settings":{"auto_provision":{"workspace":"flexible"}}}"#;
-        let plans = changed(json).expect("good").settings.auto_provision.expect("plans");
+        let plans = changed(json)
+            .expect("good")
+            .settings
+            .auto_provision
+            .expect("plans");
         assert_eq!(plans.workspace.as_ref().map(PlanCode::as_str), Some("pro"));
         assert_eq!(plans.instance, None);
     }

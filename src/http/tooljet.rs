@@ -86,6 +86,7 @@ struct Expiry {
 #[into_params(parameter_in = Query)]
 pub struct UsageQuery {
     /// `organization` adds `byOrganization` to each user.
+    #[param(inline)]
     group_by: Option<GroupBy>,
 }
 

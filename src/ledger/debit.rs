@@ -293,3 +293,6 @@ fn draw(pool: &Pool, credits: Credits) -> Vec<Transfer> {
     ];
     legs.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,8 @@ mod plan;
 mod pool;
 mod purchase;
 mod refusal;
+#[cfg(test)]
+mod samples;
 mod terms;
 mod text;
 

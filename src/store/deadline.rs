@@ -7,6 +7,9 @@ use super::StoreError;
 
 const DEADLINE: Duration = Duration::from_millis(1_500);
 
+/// How long a read may take that has much to look through.
+const SCAN_DEADLINE: Duration = Duration::from_secs(20);
+
 /// The read, or an error when it takes too long.
 ///
 /// # Errors
@@ -15,6 +18,20 @@ pub(super) async fn within<T>(
     read: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(DEADLINE, read).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+    }
+}
+
+/// A read that may have much to look through: a journal, all pools. Its caller has read something
+/// small before, so that an absent database is noticed in time.
+///
+/// # Errors
+/// The read's own, or its time is up.
+pub(super) async fn within_scan<T>(
+    read: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(SCAN_DEADLINE, read).await {
         Ok(result) => result,
         Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
     }

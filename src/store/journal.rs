@@ -6,6 +6,7 @@
 
 use sqlx::AssertSqlSafe;
 
+use super::deadline::{within, within_scan};
 use super::rows::{ENTRY_COLUMNS, EntryRow};
 use super::{Store, StoreError};
 use crate::ledger::{Entry, EntryId, Kind, Label, PoolId, Time};
@@ -47,12 +48,12 @@ impl Store {
                 AND e.seq = $2
                 AND e.at = $3"
         );
-        let row: Option<EntryRow> = sqlx::query_as(AssertSqlSafe(statement))
+        let read = sqlx::query_as(AssertSqlSafe(statement))
             .bind(pool.uuid())
             .bind(seq)
             .bind(at)
-            .fetch_optional(self.db())
-            .await?;
+            .fetch_optional(self.db());
+        let row: Option<EntryRow> = within(async { Ok(read.await?) }).await?;
         row.map(Entry::try_from).transpose()
     }
 
@@ -86,7 +87,7 @@ impl Store {
             ORDER BY e.seq DESC
             LIMIT $10"
         );
-        let rows: Vec<EntryRow> = sqlx::query_as(AssertSqlSafe(statement))
+        let read = sqlx::query_as(AssertSqlSafe(statement))
             .bind(pool.uuid())
             .bind(first)
             .bind(end)
@@ -97,8 +98,8 @@ impl Store {
             .bind(filter.run_id.as_ref().map(Label::as_str))
             .bind(filter.reference.as_ref().map(Label::as_str))
             .bind(limit)
-            .fetch_all(self.db())
-            .await?;
+            .fetch_all(self.scans());
+        let rows: Vec<EntryRow> = within_scan(async { Ok(read.await?) }).await?;
         rows.into_iter().map(Entry::try_from).collect()
     }
 
@@ -113,7 +114,7 @@ impl Store {
         let Some(instant) = instant else {
             return Ok(None);
         };
-        let first: i64 = sqlx::query_scalar(
+        let read = sqlx::query_scalar(
             r"
             WITH RECURSIVE halves AS (
                 -- Entries up to `earlier` are before the instant, those from `later` on are not.
@@ -146,8 +147,7 @@ impl Store {
         )
         .bind(pool.uuid())
         .bind(instant)
-        .fetch_one(self.db())
-        .await?;
-        Ok(Some(first))
+        .fetch_one(self.scans());
+        within_scan(async { Ok(read.await?) }).await.map(Some)
     }
 }

@@ -43,11 +43,16 @@ pub use verify::*;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// How long a read may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How many reads may look through much at once: however many there are, balances stay readable.
+const SCANS: u32 = 4;
+/// What ends such a read on the server, whether or not its client still waits.
+const SCAN_TIMEOUT: &str = "20s";
 
 /// Where the books are kept.
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
+    scans: PgPool,
     options: PgConnectOptions,
     catalogues: CatalogueCache,
     keys: KeyCache,
@@ -66,13 +71,18 @@ impl Store {
         if let Some(role) = role {
             options = options.options([("role", role)]);
         }
-        let pool = PgPoolOptions::new()
-            .max_connections(reads)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .connect_lazy_with(options.clone());
+        let pool = |connections| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+        };
+        let bounded = options
+            .clone()
+            .options([("statement_timeout", SCAN_TIMEOUT)]);
         Ok(Self {
-            reads: pool,
+            reads: pool(reads).connect_lazy_with(options.clone()),
+            scans: pool(SCANS).connect_lazy_with(bounded),
             options,
             catalogues: CatalogueCache::default(),
             keys: KeyCache::default(),
@@ -82,6 +92,11 @@ impl Store {
     /// The connections for reads.
     fn db(&self) -> &PgPool {
         &self.reads
+    }
+
+    /// The few connections for reads that may look through much.
+    fn scans(&self) -> &PgPool {
+        &self.scans
     }
 
     /// A connection of its own, for a lane or a long read.
@@ -107,5 +122,6 @@ impl Store {
     /// Closes the connections for reads.
     pub async fn close(&self) {
         self.reads.close().await;
+        self.scans.close().await;
     }
 }

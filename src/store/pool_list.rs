@@ -6,6 +6,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::batch::stored_pool;
+use super::deadline::within_scan;
 use super::pools::StoredPool;
 use super::rows::POOL_COLUMNS;
 use super::{Store, StoreError};
@@ -74,7 +75,7 @@ impl Store {
             LIMIT $12"
         );
         let ids = |pools: &Vec<PoolId>| pools.iter().map(|pool| pool.uuid()).collect::<Vec<Uuid>>();
-        let rows = sqlx::query(AssertSqlSafe(statement))
+        let read = sqlx::query(AssertSqlSafe(statement))
             .bind(tenant.uuid())
             .bind(filter.pools.as_ref().map(ids))
             .bind(filter.name_contains.as_deref())
@@ -87,8 +88,8 @@ impl Store {
             .bind(filter.before.map(|(at, _)| at))
             .bind(filter.before.map(|(_, id)| id.uuid()))
             .bind(limit)
-            .fetch_all(self.db())
-            .await?;
+            .fetch_all(self.scans());
+        let rows = within_scan(async { Ok(read.await?) }).await?;
         rows.iter().map(stored_pool).collect()
     }
 }

@@ -133,7 +133,7 @@ impl Store {
             sqlx::query(
                 r"
                 INSERT INTO tenants
-                    (tenant_id, name, mode, max_debit, created_at)
+                    (tenant_id, name, mode, max_debit, catalogue_version, created_at)
                 VALUES ($1, $2, $3, $4, 1, $5)
                 ",
             )

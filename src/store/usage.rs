@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use sqlx::FromRow;
 
+use super::deadline::within_scan;
 use super::{Store, StoreError};
 use crate::ledger::{Credits, PoolId, Time};
 
@@ -51,7 +52,7 @@ impl Store {
         entries: RangeInclusive<i64>,
         groups: UsageGroups,
     ) -> Result<Vec<UsageRow>, StoreError> {
-        let rows: Vec<SumRow> = sqlx::query_as(
+        let read = sqlx::query_as(
             r#"
             WITH spent AS (
                 SELECT
@@ -80,8 +81,8 @@ impl Store {
         .bind(entries.start())
         .bind(entries.end())
         .bind(groups == UsageGroups::UsersAndWorkspaces)
-        .fetch_all(self.db())
-        .await?;
+        .fetch_all(self.scans());
+        let rows: Vec<SumRow> = within_scan(async { Ok(read.await?) }).await?;
         let credits = |column, units| {
             Credits::from_units(units).ok_or_else(|| StoreError::Corrupt {
                 table: "entries",
@@ -105,7 +106,7 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn tracking_since(&self, pool: PoolId) -> Result<Option<Time>, StoreError> {
-        let at = sqlx::query_scalar(
+        let read = sqlx::query_scalar(
             r"
             SELECT at
             FROM entries
@@ -116,8 +117,7 @@ impl Store {
             ",
         )
         .bind(pool.uuid())
-        .fetch_optional(self.db())
-        .await?;
-        Ok(at)
+        .fetch_optional(self.scans());
+        within_scan(async { Ok(read.await?) }).await
     }
 }

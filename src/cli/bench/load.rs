@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::scenario::{Scenario, Writer};
 use crate::cli::client::Authority;
 
-/// Not counted: connections, statements and caches of both sides get warm.
+/// Not measured: connections, statements and caches of both sides get warm.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// How long after its end a run waits for answers.
 const GRACE: Duration = Duration::from_secs(5);
@@ -170,9 +170,7 @@ async fn call_in_turn(
         let sent = Instant::now();
         let answer = requests.send_request(request).await?;
         let (status, text) = read(answer, writer.scenario.kind.is_batch()).await?;
-        if sent >= run.start {
-            run.note(&writer.scenario, sent.elapsed(), status, &text);
-        }
+        run.note(&writer.scenario, sent, status, &text);
     }
     Ok(())
 }
@@ -201,11 +199,12 @@ impl Run {
         Instant::now() < self.end && !self.given_up.load(Ordering::Relaxed)
     }
 
-    fn note(&self, scenario: &Scenario, time: Duration, status: u16, text: &[u8]) {
+    /// Notes an answer. Errors count from the first request on, the rest when both sides are warm.
+    fn note(&self, scenario: &Scenario, sent: Instant, status: u16, text: &[u8]) {
         let (expected, good) = (scenario.results(), scenario.good_results(status, text));
-        if good > 0 {
+        if good > 0 && sent >= self.start {
             let mut tally = self.tally();
-            let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
             tally.times.saturating_record(micros);
             tally.results += good;
         }

@@ -91,11 +91,11 @@ pub struct Arguments {
 }
 
 /// The services under load.
-struct Target {
-    services: Vec<Authority>,
-    key: Secret,
+enum Target {
+    /// One that runs somewhere, and a key of a tenant there.
+    Running(Authority, Secret),
     /// Those that we started ourselves.
-    own: Option<Own>,
+    Own(Box<Own>),
 }
 
 /// Measures; exit 1 when anything was refused or not answered.
@@ -141,13 +141,20 @@ async fn measure(
     let spread = scenarios.iter().any(|scenario| scenario.kind.is_spread());
     let pools = if spread { arguments.pools } else { 0 };
     progress.set_message(format!("making {} pools", pools + 1));
-    let first = target.services.first().context("there is a service")?;
-    books::make_pools(first, &target.key, pools).await?;
+    let key = target.key().await?;
+    books::make_pools(target.first()?, &key, pools).await?;
     let mut rows = Vec::with_capacity(scenarios.len());
     for scenario in scenarios {
         let (kind, callers) = (scenario.kind.name(), scenario.callers);
         progress.set_message(format!("{kind}, {callers} callers"));
-        rows.push(target.measure(scenario, arguments.seconds).await?);
+        let load = Load {
+            scenario,
+            services: target.services().to_vec(),
+            key: bearer(&key)?,
+            run: Uuid::new_v4().simple().to_string(),
+            length: Duration::from_secs(arguments.seconds),
+        };
+        rows.push(target.measure(load).await?);
     }
     Ok(rows)
 }
@@ -199,52 +206,67 @@ impl Arguments {
 impl Target {
     async fn open(arguments: &Arguments) -> anyhow::Result<Self> {
         if let (Some(url), Some(key)) = (&arguments.url, &arguments.key) {
-            return Ok(Self {
-                services: vec![Authority::parse(url)?],
-                key: Secret::new(key),
-                own: None,
-            });
+            return Ok(Self::Running(Authority::parse(url)?, Secret::new(key)));
         }
         let own = Own::start(&arguments.directory, arguments.replicas).await?;
-        let first = own.services.first().context("there is a service")?;
-        let key = books::make_tenant(first, &own.operator_key).await?;
-        Ok(Self {
-            services: own.services.clone(),
-            key,
-            own: Some(own),
-        })
+        Ok(Self::Own(Box::new(own)))
     }
 
     async fn close(self) -> anyhow::Result<()> {
-        match self.own {
-            Some(own) => own.stop().await,
-            None => Ok(()),
+        match self {
+            Self::Running(..) => Ok(()),
+            Self::Own(own) => own.stop().await,
         }
     }
 
-    async fn measure(&self, scenario: Scenario, seconds: u64) -> anyhow::Result<Row> {
-        let load = Load {
-            scenario,
-            services: self.services.clone(),
-            key: bearer(&self.key)?,
-            run: Uuid::new_v4().simple().to_string(),
-            length: Duration::from_secs(seconds),
-        };
+    fn services(&self) -> &[Authority] {
+        match self {
+            Self::Running(service, _) => std::slice::from_ref(service),
+            Self::Own(own) => &own.services,
+        }
+    }
+
+    fn first(&self) -> anyhow::Result<&Authority> {
+        self.services().first().context("there is no service")
+    }
+
+    /// The key that was given, or one of a new tenant.
+    async fn key(&self) -> anyhow::Result<Secret> {
+        match self {
+            Self::Running(_, key) => Ok(key.clone()),
+            Self::Own(own) => books::make_tenant(self.first()?, &own.operator_key).await,
+        }
+    }
+
+    async fn measure(&self, load: Load) -> anyhow::Result<Row> {
+        let scenario = load.scenario;
         let (before, started) = (self.cpu_seconds(), Instant::now());
         let tally = load.send().await?;
+        let cores = Cores::between(before, self.cpu_seconds(), started.elapsed());
+        let peak_resident_mib = match self {
+            Self::Running(..) => None,
+            Self::Own(own) => own.peak_resident_mib(),
+        };
         Ok(Row {
             scenario,
             tally,
-            cores: Cores::between(before, self.cpu_seconds(), started.elapsed()),
-            peak_resident_mib: self.own.as_ref().and_then(Own::peak_resident_mib),
+            cores,
+            peak_resident_mib,
         })
     }
 
     fn cpu_seconds(&self) -> Cores {
-        Cores {
-            load: process::cpu_seconds(std::process::id()),
-            service: self.own.as_ref().and_then(Own::service_cpu_seconds),
-            database: self.own.as_ref().and_then(Own::database_cpu_seconds),
+        let load = process::cpu_seconds(std::process::id());
+        match self {
+            Self::Running(..) => Cores {
+                load,
+                ..Cores::default()
+            },
+            Self::Own(own) => Cores {
+                load,
+                service: own.service_cpu_seconds(),
+                database: own.database_cpu_seconds(),
+            },
         }
     }
 }

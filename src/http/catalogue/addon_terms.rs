@@ -103,11 +103,17 @@ impl AddonTermsRequest {
 
 fn read_currency(text: String) -> Result<String, &'static str> {
     let good = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if good { Ok(text.to_ascii_lowercase()) } else { Err("must be three letters") }
+    if good {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("must be three letters")
+    }
 }
 
 fn read_months(months: i64) -> Result<i32, String> {
-    let good = i32::try_from(months).ok().filter(|_| (1..=MOST_MONTHS).contains(&months));
+    let good = i32::try_from(months)
+        .ok()
+        .filter(|_| (1..=MOST_MONTHS).contains(&months));
     good.ok_or_else(|| format!("must be from 1 to {MOST_MONTHS}"))
 }
 
@@ -170,7 +176,10 @@ mod tests {
     #[test]
     fn what_is_left_out_stays() {
         let terms = apply(r#"{"price_cents_per_step":250,"currency":"EUR"}"#).expect("good");
-        assert_eq!((terms.price_cents_per_step, terms.currency.as_str()), (250, "eur"));
+        assert_eq!(
+            (terms.price_cents_per_step, terms.currency.as_str()),
+            (250, "eur")
+        );
         assert_eq!((terms.step.units(), terms.validity_months), (10_000, 12));
     }
 
@@ -187,7 +196,11 @@ mod tests {
             (r#"{"validity_months":99999999999}"#, "validity_months"),
         ];
         for (json, field) in rows {
-            assert_eq!(apply(json).expect_err(json)["errors"][0]["field"], field, "{json}");
+            assert_eq!(
+                apply(json).expect_err(json)["errors"][0]["field"],
+                field,
+                "{json}"
+            );
         }
     }
 }

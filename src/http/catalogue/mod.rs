@@ -5,6 +5,7 @@
 
 mod addon_terms;
 mod operations;
+mod plan_request;
 mod plans;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -25,7 +25,9 @@ const MOST_OPERATIONS: usize = 1_000;
 
 /// The routes of operations.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(get_operations)).routes(routes!(put_operation))
+    OpenApiRouter::new()
+        .routes(routes!(get_operations))
+        .routes(routes!(put_operation))
 }
 
 /// An operation as it is to be.
@@ -80,7 +82,12 @@ impl OperationRequest {
         let legacy = self.legacy_fixed.map(Amount::requested);
         let legacy_fixed = violations.take("legacy_fixed", legacy);
         let (name, estimate) = violations.finish_with(name.zip(estimate))?;
-        Ok(Operation { name: name.as_str().to_owned(), estimate, fixed, legacy_fixed })
+        Ok(Operation {
+            name: name.as_str().to_owned(),
+            estimate,
+            fixed,
+            legacy_fixed,
+        })
     }
 }
 
@@ -98,7 +105,10 @@ fn decide(
         return Err(too_many("operations", MOST_OPERATIONS));
     }
     let operation = Box::new(operation);
-    Ok((CatalogueChange::Operation { code, operation }, known.is_none()))
+    Ok((
+        CatalogueChange::Operation { code, operation },
+        known.is_none(),
+    ))
 }
 
 /// Lists the rate card
@@ -122,8 +132,15 @@ async fn get_operations(
     let after = page.after.map_or(Bound::Unbounded, Bound::Excluded);
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let rows = sold.operations.range((after, Bound::Unbounded));
-    let rows = rows.take(limit + 1).map(|(code, operation)| OperationBody::of(code, operation));
-    let page = Page::of(page.limit, rows.collect(), |row| row.code.clone(), |row| row);
+    let rows = rows
+        .take(limit + 1)
+        .map(|(code, operation)| OperationBody::of(code, operation));
+    let page = Page::of(
+        page.limit,
+        rows.collect(),
+        |row| row.code.clone(),
+        |row| row,
+    );
     Ok(answer::ok(&page))
 }
 
@@ -153,7 +170,14 @@ async fn put_operation(
     let decide = move |_, sold: &Catalogue| decide(code, operation, sold);
     let changed = app.store.change_catalogue(caller.tenant, decide).await?;
     let created = changed.ok_or_else(no_catalogue)??;
-    Ok(answer::json(if created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
+    Ok(answer::json(
+        if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        },
+        &shown,
+    ))
 }
 
 #[cfg(test)]
@@ -184,10 +208,19 @@ mod tests {
         let known = sold.operations[&code("custom_code")].clone();
         let repeated = decide(code("custom_code"), known.clone(), &sold);
         assert!(matches!(repeated, Ok((CatalogueChange::None, false))));
-        let cheaper = Operation { estimate: Credits::whole(1), ..known };
+        let cheaper = Operation {
+            estimate: Credits::whole(1),
+            ..known
+        };
         let changed = decide(code("custom_code"), cheaper.clone(), &sold);
-        assert!(matches!(changed, Ok((CatalogueChange::Operation { .. }, false))));
+        assert!(matches!(
+            changed,
+            Ok((CatalogueChange::Operation { .. }, false))
+        ));
         let made = decide(code("new"), cheaper, &sold);
-        assert!(matches!(made, Ok((CatalogueChange::Operation { .. }, true))));
+        assert!(matches!(
+            made,
+            Ok((CatalogueChange::Operation { .. }, true))
+        ));
     }
 }

@@ -1,0 +1,510 @@
+//! What a client sees of each error: its status, its code, its members, its headers.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use credit_ledger::clock::ManualClock;
+use credit_ledger::http::codes;
+use credit_ledger::store::{KeySecret, TenantMode};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::client::Call;
+use crate::support::{self, Client, Reply, TestApp};
+
+const POOL: &str = "/v1/pools/workspace:a";
+
+/// Codes that no request can bring about at will.
+const BEYOND_REACH: [&str; 2] = ["overloaded", "request_timeout"];
+
+/// Checks that a reply is a problem that keeps every promise of the document.
+#[track_caller]
+fn check(reply: &Reply) -> String {
+    let row = codes::ALL.iter().find(|row| row.code == reply.code());
+    let row = row.unwrap_or_else(|| panic!("no code of the table: {}", reply.text));
+    assert_eq!(reply.status, row.status.as_u16(), "{}", reply.text);
+    assert_eq!(reply.body["status"], reply.status, "{}", reply.text);
+    assert_eq!(reply.body["title"], row.title, "{}", reply.text);
+    assert_eq!(
+        reply.body["type"],
+        format!("urn:credit-ledger:problem:{}", row.code)
+    );
+    assert!(reply.body["detail"].is_string(), "{}", reply.text);
+    let request_id = reply.body["request_id"].as_str();
+    assert!(
+        request_id.is_some() && request_id == reply.header("x-request-id"),
+        "{}",
+        reply.text
+    );
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/problem+json"),
+        "{}",
+        reply.text
+    );
+    for member in row.members {
+        assert!(
+            reply.body.get(member.name).is_some(),
+            "{} of {}",
+            member.name,
+            reply.text
+        );
+    }
+    assert_eq!(
+        reply.header("retry-after").is_some(),
+        reply.status == 503,
+        "{}",
+        reply.text
+    );
+    assert_eq!(
+        reply.header("www-authenticate").is_some(),
+        reply.status == 401,
+        "{}",
+        reply.text
+    );
+    assert_eq!(
+        reply.header("allow").is_some(),
+        reply.status == 405,
+        "{}",
+        reply.text
+    );
+    row.code.to_owned()
+}
+
+fn debit(client: &Client, body: serde_json::Value) -> Call {
+    client.post(&format!("{POOL}/debits")).json(&body)
+}
+
+fn purchase(client: &Client, pool: &str, body: serde_json::Value) -> Call {
+    client
+        .post(&format!("/v1/pools/{pool}/purchases"))
+        .json(&body)
+}
+
+fn adjust(client: &Client, bucket: &str, credits: i64) -> Call {
+    let body = json!({"bucket": bucket, "credits": credits, "reason": "a test"});
+    client.post(&format!("{POOL}/adjustments")).json(&body)
+}
+
+/// Requests that are refused before any pool is looked at.
+async fn refused_at_the_door(app: &TestApp) -> Vec<Call> {
+    let reader = app.with_scopes(&["balances:read"]).await;
+    let taken = json!({
+        "name": "Gold", "allowance": {"per": "pool", "credits": 1}, "aliases": ["pro"],
+    });
+    vec![
+        app.with_key("").get("/v1/plans"),
+        app.post(&format!("{POOL}/debits")).raw("{\"credits\":NaN}"),
+        app.call(Method::POST, &format!("{POOL}/debits"))
+            .json(&json!({"credits": 1})),
+        debit(&reader, json!({"credits": 1})),
+        app.get("/v2/pools"),
+        app.delete("/v1/plans"),
+        app.post("/v1/balances").raw("x".repeat(2 << 20)),
+        app.post("/v1/balances")
+            .raw("{}")
+            .set("content-type", "text/plain"),
+        debit(app, json!({"credits": 1.005})),
+        app.get("/v1/pools/workspace:absent/balance"),
+        app.put("/v1/plans/gold").json(&taken),
+    ]
+}
+
+/// Requests that the pool `workspace:a`, on plan `pro` with 700 credits, refuses.
+async fn refused_by_the_pool(app: &TestApp) -> Vec<Call> {
+    debit(app, json!({"credits": 100}))
+        .key("used")
+        .send()
+        .await
+        .expect(201);
+    let bought = json!({"credits": 100, "payment_reference": "pi_1"});
+    purchase(app, "workspace:a", bought)
+        .send()
+        .await
+        .expect(201);
+    let old =
+        json!({"credits": 100, "payment_reference": "pi_2", "paid_at": "2024-01-01T00:00:00Z"});
+    let price = json!({"name": "Review", "estimate": 5, "fixed": 3});
+    app.put("/v1/operations/review")
+        .json(&price)
+        .send()
+        .await
+        .expect(201);
+    vec![
+        debit(app, json!({"credits": 5_000})),
+        debit(app, json!({"credits": 0.5})),
+        debit(app, json!({"credits": 4, "operation": "review"})),
+        debit(app, json!({"credits": 4, "operation": "nothing"})),
+        debit(app, json!({"credits": 1_000_000})),
+        debit(app, json!({"credits": 7})).key("used"),
+        purchase(
+            app,
+            "workspace:a",
+            json!({"credits": 200, "payment_reference": "pi_1"}),
+        ),
+        purchase(
+            app,
+            "workspace:a",
+            json!({"credits": 150, "payment_reference": "pi_3"}),
+        ),
+        purchase(app, "workspace:a", old),
+        purchase(
+            app,
+            "workspace:free",
+            json!({"credits": 100, "payment_reference": "pi_4"}),
+        ),
+        adjust(app, "addon", -101),
+        app.put(POOL)
+            .json(&json!({"billing_anchor": "2026-01-01T00:00:00Z"})),
+    ]
+}
+
+/// The codes of requests that need a pool or a catalogue of an unusual kind.
+async fn refused_elsewhere(app: &TestApp) -> Vec<Call> {
+    let most = json!({"plan": "enterprise", "monthly_allowance": 1_000_000_000});
+    app.put_pool("workspace:rich", most).await.expect(201);
+    let mut database = app.database.connect().await;
+    let statements = [
+        // A thousand operations, and a pool that holds all an account may.
+        "INSERT INTO operations (tenant_id, code, name, estimate)
+            SELECT tenant_id, 'op' || n, 'x', 100 FROM tenants, generate_series(1, 1000) AS n",
+        "UPDATE tenants SET catalogue_version = catalogue_version + 1",
+        "UPDATE pools SET monthly = 100000000000000, issued_monthly = -100000000000000
+            WHERE name = 'workspace:rich'",
+    ];
+    for statement in statements {
+        sqlx::query(statement)
+            .execute(&mut database)
+            .await
+            .expect("a good statement");
+    }
+    app.put_pool("workspace:closed", json!({"plan": "free"}))
+        .await
+        .expect(201);
+    app.delete("/v1/pools/workspace:closed")
+        .send()
+        .await
+        .expect(200);
+    let price = json!({"name": "One more", "estimate": 5});
+    let more = json!({"bucket": "monthly", "credits": 1, "reason": "a test"});
+    vec![
+        app.put("/v1/operations/one-more").json(&price),
+        app.post("/v1/pools/workspace:rich/adjustments").json(&more),
+        app.post("/v1/pools/workspace:closed/debits")
+            .json(&json!({"credits": 1})),
+    ]
+}
+
+/// Requests about test clocks: of a live tenant, and of a sandbox.
+async fn refused_by_clocks(app: &TestApp) -> Vec<Call> {
+    let now = json!({"now": "2026-01-31T10:00:00Z"});
+    let (_, sandbox) = app.operator.new_tenant("sandbox").await;
+    let clock = sandbox
+        .post("/v1/test-clocks")
+        .json(&now)
+        .send()
+        .await
+        .expect(201)
+        .body;
+    let path = format!(
+        "/v1/test-clocks/{}/advance",
+        clock["id"].as_str().expect("an id")
+    );
+    sandbox
+        .put_pool("workspace:a", json!({"plan": "free"}))
+        .await
+        .expect(201);
+    vec![
+        app.post("/v1/test-clocks").json(&now),
+        sandbox
+            .post(&path)
+            .json(&json!({"to": "2026-01-01T00:00:00Z"})),
+        sandbox.put(POOL).json(&json!({"test_clock": clock["id"]})),
+    ]
+}
+
+#[tokio::test]
+async fn every_code_of_the_table_is_met_as_the_document_says() {
+    let app = TestApp::start().await;
+    app.put_pool("workspace:a", json!({"plan": "pro"}))
+        .await
+        .expect(201);
+    app.put_pool("workspace:free", json!({"plan": "free"}))
+        .await
+        .expect(201);
+    let path = format!("/v1/tenants/{}", app.tenant);
+    let limit = json!({"settings": {"max_debit_credits": 100_000}});
+    app.operator
+        .call(Method::PATCH, &path)
+        .json(&limit)
+        .send()
+        .await
+        .expect(200);
+    let mut calls = refused_at_the_door(&app).await;
+    calls.append(&mut refused_by_the_pool(&app).await);
+    calls.append(&mut refused_elsewhere(&app).await);
+    calls.append(&mut refused_by_clocks(&app).await);
+    let mut seen = BTreeSet::new();
+    for call in calls {
+        seen.insert(check(&call.send().await));
+    }
+    debit(&app, json!({"credits": 5_000, "mode": "settle"}))
+        .send()
+        .await
+        .expect(201);
+    seen.insert(check(&debit(&app, json!({"credits": 1})).send().await));
+    seen.insert(check(&without_database().await));
+    seen.insert(check(&with_a_corrupt_row(&app).await));
+
+    let all = codes::ALL.iter().map(|row| row.code.to_owned());
+    let unseen: Vec<_> = all.filter(|code| !seen.contains(code)).collect();
+    assert_eq!(
+        unseen, BEYOND_REACH,
+        "each code is met, or said to be beyond reach"
+    );
+}
+
+async fn without_database() -> Reply {
+    let url = "postgres://nobody@127.0.0.1:1/nowhere";
+    let clock = ManualClock::new(support::time(support::START));
+    let (client, ..) = support::serve(url, clock).await;
+    let key = KeySecret::generate(TenantMode::Live);
+    client.with_key(key.expose()).get("/v1/plans").send().await
+}
+
+async fn with_a_corrupt_row(app: &TestApp) -> Reply {
+    let client = app.with_scopes(&["balances:read"]).await;
+    let mut database = app.database.connect().await;
+    sqlx::query("UPDATE api_keys SET scopes = '{nonsense}' WHERE scopes = '{balances:read}'")
+        .execute(&mut database)
+        .await
+        .expect("a good statement");
+    client.get("/v1/plans").send().await
+}
+
+#[tokio::test]
+async fn what_is_short_says_by_how_much() {
+    let app = TestApp::start().await;
+    app.put_pool("workspace:a", json!({"plan": "free"}))
+        .await
+        .expect(201);
+    let refused = debit(&app, json!({"credits": 130})).send().await;
+    let body = refused.refused(402, "insufficient_credits").body;
+    let members = [
+        "required",
+        "available",
+        "shortfall",
+        "renews_at",
+        "plan_allows_addons",
+    ];
+    let expected = [
+        json!(130),
+        json!(100),
+        json!(30),
+        json!("2026-02-28T10:00:00.000Z"),
+        json!(false),
+    ];
+    assert_eq!(members.map(|name| body[name].clone()), expected);
+    assert_eq!(app.entries().await, 1);
+}
+
+#[tokio::test]
+async fn bad_input_is_named_and_books_nothing() {
+    let app = TestApp::start().await;
+    app.put_pool("workspace:a", json!({"plan": "pro"}))
+        .await
+        .expect(201);
+    let long = "x".repeat(10_000);
+    let long_user = format!(r#"{{"credits":1,"user_id":"{long}"}}"#);
+    let long_field = format!(r#"{{"credits":1,"{long}":1}}"#);
+    let rows = [
+        (r#"{"credits":"1"}"#, "credits"),
+        (r#"{"credits":[1]}"#, "credits"),
+        (r#"{"credits":1e10}"#, "credits"),
+        (r#"{"credits":1e-3}"#, "credits"),
+        (r#"{"credits":99999999999999999999999999999999}"#, "credits"),
+        (r#"{"credits":0}"#, "credits"),
+        (r#"{"credits":-1}"#, "credits"),
+        (r#"{"credits":1,"credits":2}"#, "credits"),
+        (r#"{"credits":1,"mode":"maybe"}"#, "mode"),
+        (r#"{"credits":1,"user_id":"a\u0000"}"#, "user_id"),
+        (r#"{"credits":1,"metadata":[]}"#, "metadata"),
+        (
+            r#"{"credits":1,"metadata":{"a":{"b":1,"b":2}}}"#,
+            "metadata.a.b",
+        ),
+        (r#"{"credits":1,"metadata":{"a":"\u0000"}}"#, "metadata"),
+        ("[]", "body"),
+        ("null", "body"),
+        (&long_user, "user_id"),
+    ];
+    for (body, field) in rows {
+        let refused = app
+            .post(&format!("{POOL}/debits"))
+            .raw(body.to_owned())
+            .send()
+            .await;
+        let refused = refused.refused(422, "validation_failed");
+        assert_eq!(refused.body["errors"][0]["field"], field, "{body}");
+    }
+    let refused = app
+        .post(&format!("{POOL}/debits"))
+        .raw(long_field)
+        .send()
+        .await;
+    refused.refused(422, "validation_failed");
+    let deep = format!(
+        r#"{{"credits":1,"metadata":{}{}}}"#,
+        r#"{"a":"#.repeat(50_000),
+        "}".repeat(50_000)
+    );
+    for body in [
+        &deep,
+        "",
+        "{",
+        "{\"credits\":+1}",
+        "{\"credits\":.5}",
+        "{\"credits\":Infinity}",
+    ] {
+        let refused = app
+            .post(&format!("{POOL}/debits"))
+            .raw(body.to_owned())
+            .send()
+            .await;
+        refused.refused(400, "malformed_json");
+    }
+    debit(&app, json!({"credits": 1}))
+        .key(&long)
+        .send()
+        .await
+        .refused(422, "validation_failed");
+    assert_eq!(app.entries().await, 1);
+    let exponent = app
+        .post(&format!("{POOL}/debits"))
+        .raw(r#"{"credits":1e2}"#)
+        .send()
+        .await;
+    assert_eq!(exponent.expect(201).body["credits"], json!(100));
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_refused_by_name() {
+    let app = TestApp::start().await;
+    let long = format!("workspace:{}", "x".repeat(129));
+    for name in [
+        "workspace:",
+        "team:a",
+        "workspace:a%2Fb",
+        "workspace:a%00",
+        "workspace:%FF",
+        &long,
+    ] {
+        let path = format!("/v1/pools/{name}/balance");
+        let refused = app
+            .get(&path)
+            .send()
+            .await
+            .refused(422, "validation_failed");
+        assert_eq!(refused.body["errors"][0]["field"], "pool", "{name}");
+    }
+    app.get("/v1/pools/workspace:a/b/balance")
+        .send()
+        .await
+        .refused(404, "not_found");
+    app.put_pool("workspace%3Aa", json!({"plan": "free"}))
+        .await
+        .expect(201);
+    app.get("/v1/pools/workspace:a/balance")
+        .send()
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn a_query_is_read_strictly() {
+    let app = TestApp::start().await;
+    let rows = [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=ten", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("cursor=nonsense", "cursor"),
+        ("page=2", "page"),
+    ];
+    for (query, field) in rows {
+        let refused = app.get(&format!("/v1/plans?{query}")).send().await;
+        let refused = refused.refused(422, "validation_failed");
+        assert_eq!(refused.body["errors"][0]["field"], field, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_taken_or_made() {
+    let app = TestApp::start().await;
+    let taken = app
+        .get("/v1/nothing")
+        .set("x-request-id", "job 7")
+        .send()
+        .await;
+    assert_eq!(taken.header("x-request-id"), Some("job 7"));
+    assert_eq!(taken.body["request_id"], "job 7");
+    let long = "x".repeat(129);
+    let made = app
+        .get("/v1/plans")
+        .set("x-request-id", &long)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(made.header("x-request-id").map(str::len), Some(36));
+}
+
+#[tokio::test]
+async fn tool_jets_reads_say_message_and_status_code_too() {
+    let app = TestApp::start().await;
+    let reply = app.get("/api/ai/organizations/absent/balance").send().await;
+    let body = reply.refused(404, "pool_not_found").body;
+    assert_eq!(
+        (&body["message"], &body["statusCode"]),
+        (&body["detail"], &json!(404))
+    );
+    let reply = app.with_key("").get("/api/ai/nothing").send().await;
+    assert_eq!(
+        reply.refused(404, "not_found").body["statusCode"],
+        json!(404)
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_method_says_which_are_right() {
+    let app = TestApp::start().await;
+    let reply = app
+        .delete("/v1/addon-terms")
+        .send()
+        .await
+        .refused(405, "method_not_allowed");
+    let allow: BTreeSet<_> = reply
+        .header("allow")
+        .unwrap_or_default()
+        .split(',')
+        .collect();
+    assert!(allow.contains("GET") && allow.contains("PUT"), "{allow:?}");
+}
+
+#[tokio::test]
+async fn a_body_just_too_large_is_refused_and_just_small_enough_is_read() {
+    let app = TestApp::start().await;
+    app.pass(TimeDelta::seconds(1));
+    let body = |bytes: usize| {
+        let start = r#"{"pools":["workspace:a"]"#;
+        format!("{start}{}}}", " ".repeat(bytes - start.len() - 1))
+    };
+    let fits = app.post("/v1/balances").raw(body(1 << 20)).send().await;
+    fits.expect(200);
+    let refused = app
+        .post("/v1/balances")
+        .raw(body((1 << 20) + 1))
+        .send()
+        .await;
+    let refused = refused.refused(413, "payload_too_large");
+    assert_eq!(refused.body["maximum_bytes"], json!(1 << 20));
+}
