@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -106,7 +106,31 @@ impl Client {
         })
     }
 
-    /// Sends a request, with an idempotency key of its own, and gives the JSON of the answer.
+    /// GET: the JSON of the answer.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// POST, with an idempotency key of its own: the JSON of the answer.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// PUT: the JSON of the answer.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn put(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    /// Sends a request and gives the JSON of the answer.
     ///
     /// # Errors
     /// No answer, or one that is no success: then its body is the message.
@@ -164,6 +188,40 @@ impl Client {
             .to_bytes();
         Ok((status, text))
     }
+}
+
+/// A tenant that was made for the purpose.
+pub struct Tenant {
+    /// Its id.
+    pub id: String,
+    /// An admin key of it.
+    pub key: Secret,
+}
+
+impl Tenant {
+    /// Makes one, as the operator.
+    ///
+    /// # Errors
+    /// The service refuses.
+    pub async fn make(
+        service: &Authority,
+        operator_key: &Secret,
+        tenant: &Value,
+    ) -> anyhow::Result<Self> {
+        let mut operator = Client::connect(service, operator_key).await?;
+        let tenant = operator.post("/v1/tenants", tenant).await?;
+        let id = text(&tenant, "id").to_owned();
+        let key = json!({"name": "admin", "scopes": ["admin"]});
+        let path = format!("/v1/tenants/{id}/keys");
+        let key = operator.post(&path, &key).await?;
+        let key = Secret::new(text(&key, "secret"));
+        Ok(Self { id, key })
+    }
+}
+
+/// A text in an answer; empty when it is not there.
+pub fn text<'a>(answer: &'a Value, field: &str) -> &'a str {
+    answer[field].as_str().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! One lane: take what is queued, read, decide, write, answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -49,8 +51,15 @@ impl Lane {
             waiting.set(f64::from(u32::try_from(queue.len()).unwrap_or(u32::MAX)));
             // Who has stopped waiting was told that the outcome is unknown: it never begins.
             taken.retain(|envelope| !envelope.answer.is_closed());
-            if !taken.is_empty() {
-                self.work(std::mem::take(&mut taken)).await;
+            if taken.is_empty() {
+                continue;
+            }
+            // A panic is our mistake. It must not end the lane: who waits is told that the outcome
+            // is unknown, and a fresh connection is taken.
+            let work = AssertUnwindSafe(self.work(std::mem::take(&mut taken)));
+            if work.catch_unwind().await.is_err() {
+                tracing::error!(lane = self.number, "a batch panicked");
+                self.writer = None;
             }
         }
     }
@@ -255,7 +264,7 @@ impl Lane {
 
 /// Answers the jobs of every pool that needed no write or was written; gives the others back.
 fn answer(pools: Vec<PoolJobs>, decided: Vec<Decided>, written: &[PoolId]) -> Vec<PoolJobs> {
-    let written: std::collections::HashSet<PoolId> = written.iter().copied().collect();
+    let written: HashSet<PoolId> = written.iter().copied().collect();
     let mut again = Vec::new();
     for (jobs, decided) in pools.into_iter().zip(decided) {
         if decided.book.is_some() && !written.contains(&jobs.id) {

@@ -111,3 +111,109 @@ impl Adjustment {
         Ok(book.append(now, draft))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::samples::{
+        adjust, buy, correct, kinds, last_transfers, moved, paid, pass, pool, put, refusal, settle,
+        spend, time,
+    };
+    use crate::ledger::{Accounts, Command};
+
+    const NOW: &str = "2026-01-31T10:00:00Z";
+
+    fn free() -> Book {
+        pool(put("free", 1), NOW)
+    }
+
+    #[test]
+    fn all_of_a_bucket_can_be_taken_and_not_a_credit_more() {
+        let mut book = pool(put("pro", 1), NOW);
+        buy(&mut book, NOW, paid(100, NOW));
+        for (bucket, there) in [(Bucket::Monthly, 800), (Bucket::Addon, 100)] {
+            let one_too_many = Command::Adjust(Box::new(adjust(bucket, -there - 1)));
+            let refused = refusal(&mut book.clone(), NOW, one_too_many);
+            assert_eq!(refused, "adjustment_below_zero", "{bucket:?}");
+            correct(&mut book, NOW, adjust(bucket, -there));
+        }
+        assert_eq!(book.pool().available(), SignedCredits::ZERO);
+        let from_nothing = Command::Adjust(Box::new(adjust(Bucket::Monthly, -1)));
+        assert_eq!(
+            refusal(&mut book, NOW, from_nothing),
+            "adjustment_below_zero"
+        );
+    }
+
+    #[test]
+    fn no_bucket_is_given_more_than_an_account_may_hold() {
+        let mut book = free();
+        let mut accounts = Accounts::default();
+        let (from, to) = (Account::IssuedMonthly, Account::Monthly);
+        let amount = Credits::MAX_ACCOUNT.saturating_sub(Credits::whole(1));
+        accounts.apply(Transfer { from, to, amount });
+        book.pool.accounts = accounts;
+        let one_too_many = Command::Adjust(Box::new(adjust(Bucket::Monthly, 2)));
+        assert_eq!(refusal(&mut book, NOW, one_too_many), "balance_limit");
+        correct(&mut book, NOW, adjust(Bucket::Monthly, 1));
+        assert_eq!(book.pool().monthly(), Credits::MAX_ACCOUNT);
+    }
+
+    #[test]
+    fn what_is_settled_changes_and_what_was_granted_does_not() {
+        let mut book = free();
+        let given = correct(&mut book, NOW, adjust(Bucket::Monthly, 30));
+        assert_eq!(
+            given.transfers,
+            [moved(Account::Adjusted, Account::Monthly, 30)]
+        );
+        let taken = correct(&mut book, NOW, adjust(Bucket::Monthly, -50));
+        assert_eq!(
+            taken.transfers,
+            [moved(Account::Monthly, Account::Adjusted, 50)]
+        );
+        let monthly = taken.after.monthly;
+        assert_eq!(monthly.settled, Credits::whole(80));
+        assert_eq!(
+            (monthly.granted, monthly.used),
+            (Credits::whole(100), Credits::ZERO)
+        );
+        assert_eq!(given.reason.as_ref().map(Reason::as_str), Some("by hand"));
+        let details = given.read_details().expect("details can be read");
+        assert_eq!(details.bucket, Some(Bucket::Monthly));
+    }
+
+    #[test]
+    fn an_adjustment_repays_no_overdraft() {
+        let mut book = free();
+        spend(&mut book, NOW, settle(130));
+        let given = correct(&mut book, NOW, adjust(Bucket::Monthly, 30));
+        assert_eq!(given.after.overdraft, Credits::whole(30));
+        assert_eq!(given.after.available(), SignedCredits::ZERO);
+    }
+
+    #[test]
+    fn addon_credits_given_to_any_plan_open_an_addon_pool() {
+        let mut book = free();
+        let given = correct(&mut book, NOW, adjust(Bucket::Addon, 5));
+        let addon = given.after.addon;
+        assert_eq!(
+            (addon.settled, addon.granted),
+            (Credits::whole(5), Credits::ZERO)
+        );
+        assert_eq!(addon.expires_at, Some(time("2027-01-31T10:00:00Z")));
+        assert_eq!(given.addon_seq, Some(given.seq));
+
+        let more = correct(&mut book, "2026-03-01", adjust(Bucket::Addon, 5));
+        assert_eq!(
+            more.after.addon.expires_at, addon.expires_at,
+            "a live one keeps its end"
+        );
+        pass(&mut book, "2027-01-31T10:00:00Z");
+        let [.., expiry, _] = kinds(&book)[..] else {
+            panic!("the pool expires and renews");
+        };
+        assert_eq!(expiry, "addon_expiry");
+        assert_eq!(last_transfers(&book).len(), 2);
+    }
+}

@@ -139,3 +139,101 @@ impl Book {
         self.pool.seq.saturating_add(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Credits;
+    use crate::ledger::samples::{adjust, buy, change, correct, debit, paid, pass, pool, put};
+    use crate::ledger::samples::{moved, spend, time};
+    use crate::ledger::{Bucket, Change, Command, PutPool};
+
+    const NOW: &str = "2026-01-31T10:00:00Z";
+
+    #[test]
+    fn entries_are_numbered_without_gaps_and_chained_from_the_beginning() {
+        let mut book = pool(put("pro", 1), NOW);
+        spend(&mut book, NOW, debit(1));
+        pass(&mut book, "2026-03-31T10:00:00Z");
+        let (mut seq, mut hash) = (0, Hash::GENESIS);
+        for entry in book.entries() {
+            seq += 1;
+            assert_eq!(entry.seq, seq);
+            assert_eq!(entry.chained_to(hash), entry.hash);
+            hash = entry.hash;
+        }
+        assert_eq!((book.pool().seq, book.pool().hash), (4, hash));
+        assert_eq!(book.pool().last_at, time("2026-03-31T10:00:00Z"));
+    }
+
+    #[test]
+    fn an_entry_holds_the_balance_after_it() {
+        let mut book = pool(put("pro", 1), NOW);
+        let bought = buy(&mut book, NOW, paid(500, NOW));
+        assert_eq!(bought.after, book.pool().balance(time(NOW)));
+        assert_eq!((bought.cycle_seq, bought.addon_seq), (1, Some(2)));
+        let spent = spend(&mut book, NOW, debit(850));
+        assert_eq!(spent.after.monthly.used, Credits::whole(800));
+        assert_eq!(spent.after.addon.settled, Credits::whole(450));
+        pass(&mut book, "2026-02-28T10:00:00Z");
+        let renewal = book.entries().last().expect("a renewal");
+        assert_eq!((renewal.cycle_seq, renewal.addon_seq), (4, Some(2)));
+        assert_eq!(renewal.after.monthly.used, Credits::ZERO);
+    }
+
+    #[test]
+    fn a_book_knows_where_it_was_opened_and_whether_only_balances_changed() {
+        let made = pool(put("pro", 1), NOW);
+        assert_eq!((made.read_seq(), made.changed_terms()), (0, true));
+        let mut book = Book::new(made.pool().clone());
+        assert_eq!((book.read_seq(), book.changed_terms()), (1, false));
+        spend(&mut book, NOW, debit(1));
+        assert_eq!((book.read_seq(), book.changed_terms()), (1, false));
+        assert_eq!(book.entries().len(), 1);
+
+        let changes: [fn(&mut Book); 4] = [
+            |book| assert_eq!(change(book, NOW, put("pro", 2)), Change::Increase),
+            |book| drop(buy(book, NOW, paid(100, NOW))),
+            |book| drop(correct(book, NOW, adjust(Bucket::Addon, 1))),
+            |book| pass(book, "2026-02-28T10:00:00Z"),
+        ];
+        for (which, change) in changes.into_iter().enumerate() {
+            let mut book = Book::new(made.pool().clone());
+            change(&mut book);
+            assert!(book.changed_terms(), "{which}");
+        }
+        let mut untouched = Book::new(made.pool().clone());
+        change(&mut untouched, NOW, PutPool::default());
+        assert_eq!(
+            (untouched.entries().len(), untouched.changed_terms()),
+            (0, false)
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "sound accounts")]
+    fn a_transfer_that_would_leave_a_bucket_below_zero_is_never_written() {
+        let mut book = pool(put("free", 1), NOW);
+        let too_much = moved(Account::Monthly, Account::Consumed, 101);
+        book.append(time(NOW), Draft::new(Kind::Debit, vec![too_much]));
+    }
+
+    #[test]
+    #[should_panic(expected = "ordered in time")]
+    fn an_entry_is_never_earlier_than_the_one_before_it() {
+        let mut book = pool(put("free", 1), NOW);
+        let earlier = time("2026-01-31T09:59:59.999Z");
+        book.append(earlier, Draft::new(Kind::Close, Vec::new()));
+    }
+
+    #[test]
+    fn a_refused_command_leaves_no_trace() {
+        let mut book = pool(put("free", 1), NOW);
+        let before = book.pool().clone();
+        let too_much = Command::Debit(Box::new(debit(101)));
+        let catalogue = crate::ledger::samples::catalogue();
+        let refused = too_much.decide(&mut book, &catalogue, Actor::default(), time(NOW));
+        assert!(refused.is_err());
+        assert_eq!((book.pool(), book.entries().len()), (&before, 1));
+    }
+}

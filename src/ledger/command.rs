@@ -95,3 +95,100 @@ pub fn auto_provision(book_name: &super::PoolName, catalogue: &Catalogue) -> Opt
         ..PutPool::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::samples::{
+        adjust, catalogue, change, debit, decide, kinds, paid, pool, put, refusal, settle, spend,
+        time,
+    };
+    use crate::ledger::{AutoProvision, Bucket, PoolName};
+
+    const NOW: &str = "2026-01-31T10:00:00Z";
+
+    #[test]
+    fn a_closed_pool_takes_no_writes() {
+        let mut book = pool(put("pro", 1), NOW);
+        assert_eq!(
+            decide(&mut book, &catalogue(), NOW, Command::Close),
+            Ok(Outcome::Done)
+        );
+        let writes = [
+            Command::Update(Box::new(put("pro", 2))),
+            Command::Update(Box::new(put("pro", 1))),
+            Command::Debit(Box::new(debit(1))),
+            Command::Debit(Box::new(settle(1))),
+            Command::CheckPurchase(Box::new(paid(100, NOW))),
+            Command::Purchase(Box::new(paid(100, NOW))),
+            Command::Adjust(Box::new(adjust(Bucket::Monthly, 1))),
+        ];
+        for write in writes {
+            let name = format!("{write:?}");
+            assert_eq!(refusal(&mut book, NOW, write), "pool_closed", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_closed_pool_stays_as_it_is_for_ever() {
+        let mut book = pool(put("pro", 1), NOW);
+        spend(&mut book, NOW, debit(1));
+        for at in [NOW, "2026-02-01", "2030-01-01"] {
+            assert_eq!(
+                decide(&mut book, &catalogue(), at, Command::Close),
+                Ok(Outcome::Done)
+            );
+        }
+        assert_eq!(kinds(&book), ["open", "debit", "close"]);
+        assert_eq!(book.pool().closed_at, Some(time(NOW)));
+        assert_eq!(book.pool().available().units(), 79_900);
+        assert_eq!(book.pool().next_due_at(), None);
+    }
+
+    #[test]
+    fn what_is_due_comes_before_a_command_at_its_instant() {
+        let mut book = pool(put("free", 1), NOW);
+        spend(&mut book, NOW, debit(100));
+        spend(&mut book, "2026-02-28T10:00:00Z", debit(100));
+        assert_eq!(kinds(&book), ["open", "debit", "renewal", "debit"]);
+    }
+
+    #[test]
+    fn a_check_and_an_advance_book_nothing() {
+        let mut book = pool(put("pro", 1), NOW);
+        for command in [
+            Command::Advance,
+            Command::CheckPurchase(Box::new(paid(100, NOW))),
+        ] {
+            assert_eq!(
+                decide(&mut book, &catalogue(), NOW, command),
+                Ok(Outcome::Done)
+            );
+        }
+        assert_eq!(kinds(&book), ["open"]);
+        let no_addons = Command::CheckPurchase(Box::new(paid(150, NOW)));
+        assert_eq!(refusal(&mut book, NOW, no_addons), "invalid_quantity");
+    }
+
+    #[test]
+    fn pools_are_made_by_themselves_on_the_plans_that_the_tenant_names() {
+        let mut catalogue = catalogue();
+        let name = |text: &str| text.parse::<PoolName>().expect("a good name");
+        let [cloud, hosted] = [name("workspace:a"), name("instance:a")];
+        assert_eq!(
+            auto_provision(&cloud, &catalogue),
+            None,
+            "not unless asked for"
+        );
+
+        catalogue.settings.auto_provision = Some(AutoProvision {
+            workspace: "free".parse().ok(),
+            instance: None,
+        });
+        assert_eq!(auto_provision(&hosted, &catalogue), None);
+        let made = auto_provision(&cloud, &catalogue).expect("workspaces are made");
+        let mut book = pool(made, NOW);
+        assert_eq!(book.pool().available().units(), 10_000);
+        assert_eq!(change(&mut book, NOW, put("free", 1)), Change::None);
+    }
+}

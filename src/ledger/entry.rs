@@ -284,3 +284,176 @@ impl Entry {
             .optional(self.addon_seq)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::samples::{buy, change, debit, label, moved, paid, pool, put, spend, time};
+
+    const NOW: &str = "2026-01-31T10:00:00Z";
+
+    /// A debit with everything that an entry can say.
+    fn full() -> Entry {
+        let mut book = pool(put("pro", 1), NOW);
+        buy(&mut book, NOW, paid(100, NOW));
+        let mut entry = Entry::clone(&spend(&mut book, NOW, debit(850)));
+        let id = uuid::Uuid::from_u128(1);
+        let request = Request {
+            key: "key-1".parse().expect("a good key"),
+            fingerprint: Canonical::new("one").fingerprint(),
+        };
+        entry.actor = Actor {
+            key: Some(id.into()),
+            request: Some(request),
+        };
+        entry.attribution = Attribution {
+            operation: Some(label("a")),
+            user_id: Some(label("a")),
+            workspace_id: Some(label("a")),
+            run_id: Some(label("a")),
+            model: Some(label("a")),
+        };
+        entry.reference = Some(label("a"));
+        entry.reason = "a".parse().ok();
+        entry.purchase = Some(id.into());
+        entry.metadata = Some(Metadata::stored("{\"a\":1}".to_owned()));
+        entry.details = Some("{\"mode\":\"settle\"}".into());
+        entry
+    }
+
+    fn more(credits: &mut Credits) {
+        *credits = *credits + Credits::whole(1);
+    }
+
+    #[test]
+    fn the_hash_covers_the_one_before_it_and_what_happened() {
+        let changes: [fn(&mut Entry); 9] = [
+            |entry| entry.pool = uuid::Uuid::from_u128(2).into(),
+            |entry| entry.seq = 9,
+            |entry| entry.kind = Kind::Close,
+            |entry| entry.at = time("2026-01-31T10:00:00.001Z"),
+            |entry| entry.details = None,
+            |entry| more(&mut entry.transfers[0].amount),
+            |entry| entry.transfers[0].to = Account::Lapsed,
+            |entry| entry.transfers.swap(0, 1),
+            |entry| drop(entry.transfers.drain(1..)),
+        ];
+        let hash = full().chained_to(Hash::GENESIS);
+        assert_ne!(full().chained_to(hash), hash, "another one before it");
+        for (which, change) in changes.into_iter().enumerate() {
+            let mut entry = full();
+            change(&mut entry);
+            assert_ne!(entry.chained_to(Hash::GENESIS), hash, "{which}");
+        }
+    }
+
+    #[test]
+    fn the_hash_covers_who_asked_and_what_for() {
+        let changes: [fn(&mut Entry); 17] = [
+            |entry| entry.actor.key = None,
+            |entry| entry.actor.key = Some(uuid::Uuid::from_u128(2).into()),
+            |entry| entry.actor.request = None,
+            |entry| {
+                let request = entry.actor.request.as_mut().expect("it has one");
+                request.key = "key-2".parse().expect("a good key");
+            },
+            |entry| {
+                let request = entry.actor.request.as_mut().expect("it has one");
+                request.fingerprint = Canonical::new("two").fingerprint();
+            },
+            |entry| entry.attribution.operation = None,
+            |entry| entry.attribution.user_id = None,
+            |entry| entry.attribution.workspace_id = Some(label("b")),
+            |entry| entry.attribution.run_id = None,
+            |entry| entry.attribution.model = None,
+            |entry| entry.reference = None,
+            |entry| entry.reason = None,
+            |entry| entry.reason = "b".parse().ok(),
+            |entry| entry.purchase = None,
+            |entry| entry.purchase = Some(uuid::Uuid::from_u128(2).into()),
+            |entry| entry.metadata = None,
+            |entry| entry.metadata = Some(Metadata::stored("{}".to_owned())),
+        ];
+        let hash = full().chained_to(Hash::GENESIS);
+        for (which, change) in changes.into_iter().enumerate() {
+            let mut entry = full();
+            change(&mut entry);
+            assert_ne!(entry.chained_to(Hash::GENESIS), hash, "{which}");
+        }
+    }
+
+    #[test]
+    fn the_hash_covers_the_state_after() {
+        let changes: [fn(&mut Entry); 16] = [
+            |entry| more(&mut entry.after.monthly.granted),
+            |entry| more(&mut entry.after.monthly.settled),
+            |entry| more(&mut entry.after.monthly.held),
+            |entry| more(&mut entry.after.monthly.used),
+            |entry| entry.after.monthly.cycle_start = time("2026-01-01"),
+            |entry| entry.after.monthly.renews_at = time("2026-01-01"),
+            |entry| entry.after.monthly.expires_at = time("2026-01-01"),
+            |entry| more(&mut entry.after.addon.granted),
+            |entry| more(&mut entry.after.addon.settled),
+            |entry| more(&mut entry.after.addon.held),
+            |entry| entry.after.addon.expires_at = None,
+            |entry| more(&mut entry.after.overdraft),
+            |entry| more(&mut entry.after.held_ended),
+            |entry| entry.cycle_seq = 2,
+            |entry| entry.addon_seq = None,
+            |entry| entry.addon_seq = Some(1),
+        ];
+        let hash = full().chained_to(Hash::GENESIS);
+        for (which, change) in changes.into_iter().enumerate() {
+            let mut entry = full();
+            change(&mut entry);
+            assert_ne!(entry.chained_to(Hash::GENESIS), hash, "{which}");
+        }
+    }
+
+    #[test]
+    fn labels_do_not_change_places_unseen() {
+        let mut entry = full();
+        entry.attribution.user_id = None;
+        let without_user = entry.chained_to(Hash::GENESIS);
+        let mut entry = full();
+        entry.attribution.workspace_id = None;
+        assert_ne!(entry.chained_to(Hash::GENESIS), without_user);
+    }
+
+    #[test]
+    fn a_kind_is_known_by_its_word() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
+            assert_eq!(kind.to_string(), kind.as_str());
+        }
+        assert_eq!("Debit".parse::<Kind>(), Err(UnknownKind));
+    }
+
+    #[test]
+    fn what_moved_is_summed_over_the_transfers_of_both_accounts() {
+        let mut entry = full();
+        let (monthly, addon) = (Account::Monthly, Account::Addon);
+        assert_eq!(entry.moved(monthly, Account::Consumed), Credits::whole(800));
+        assert_eq!(entry.moved(addon, Account::Consumed), Credits::whole(50));
+        assert_eq!(entry.moved(Account::Consumed, monthly), Credits::ZERO);
+        entry.transfers.push(moved(monthly, Account::Consumed, 5));
+        assert_eq!(entry.moved(monthly, Account::Consumed), Credits::whole(805));
+    }
+
+    #[test]
+    fn details_say_only_what_there_is_to_say_and_survive_their_text() {
+        assert_eq!(Details::default().to_text(), None);
+        let mut book = pool(put("pro", 1), NOW);
+        change(&mut book, NOW, put("pro", 2));
+        let entry = book.entries().last().expect("a restart");
+        let details = entry.read_details().expect("details can be read");
+        assert_eq!(details.requested.as_ref(), Some(&book.pool().requested));
+        assert_eq!(details.to_text(), entry.details);
+
+        let strange = Entry {
+            details: Some("nonsense".into()),
+            ..full()
+        };
+        assert_eq!(strange.read_details(), None);
+    }
+}

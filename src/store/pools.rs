@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
 use super::batch::stored_pool;
+use super::deadline::within;
 use super::rows::POOL_COLUMNS;
 use super::{Store, StoreError};
 use crate::ledger::{ClockId, Pool, PoolId, PoolName, TenantId, Time};
@@ -85,11 +86,11 @@ impl Store {
             WHERE p.tenant_id = $1
                 AND p.pool_id = ANY($2)"
         );
-        let rows = sqlx::query(AssertSqlSafe(statement))
+        let read = sqlx::query(AssertSqlSafe(statement))
             .bind(tenant.uuid())
             .bind(ids)
-            .fetch_all(self.db())
-            .await?;
+            .fetch_all(self.db());
+        let rows = within(async { Ok(read.await?) }).await?;
         rows.iter().map(stored_pool).collect()
     }
 
@@ -99,7 +100,7 @@ impl Store {
     /// # Errors
     /// The database is away or a row is corrupt.
     pub async fn due_pools(&self, now: Time, limit: i64) -> Result<Vec<DuePool>, StoreError> {
-        let rows: Vec<NameRow> = sqlx::query_as(
+        let read = sqlx::query_as(
             r"
             SELECT tenant_id, name
             FROM pools
@@ -110,8 +111,8 @@ impl Store {
         )
         .bind(now)
         .bind(limit)
-        .fetch_all(self.db())
-        .await?;
+        .fetch_all(self.db());
+        let rows: Vec<NameRow> = within(async { Ok(read.await?) }).await?;
         rows.into_iter().map(DuePool::try_from).collect()
     }
 
@@ -125,7 +126,7 @@ impl Store {
         now: Time,
         limit: i64,
     ) -> Result<Vec<DuePool>, StoreError> {
-        let rows: Vec<NameRow> = sqlx::query_as(
+        let read = sqlx::query_as(
             r"
             SELECT tenant_id, name
             FROM pools
@@ -138,8 +139,8 @@ impl Store {
         .bind(tenant.uuid())
         .bind(now)
         .bind(limit)
-        .fetch_all(self.db())
-        .await?;
+        .fetch_all(self.db());
+        let rows: Vec<NameRow> = within(async { Ok(read.await?) }).await?;
         rows.into_iter().map(DuePool::try_from).collect()
     }
 
@@ -152,7 +153,7 @@ impl Store {
         tenant: TenantId,
         clock: ClockId,
     ) -> Result<Vec<DuePool>, StoreError> {
-        let rows: Vec<NameRow> = sqlx::query_as(
+        let read = sqlx::query_as(
             r"
             SELECT tenant_id, name
             FROM pools
@@ -163,8 +164,8 @@ impl Store {
         )
         .bind(tenant.uuid())
         .bind(clock.uuid())
-        .fetch_all(self.db())
-        .await?;
+        .fetch_all(self.db());
+        let rows: Vec<NameRow> = within(async { Ok(read.await?) }).await?;
         rows.into_iter().map(DuePool::try_from).collect()
     }
 }

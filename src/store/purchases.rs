@@ -4,6 +4,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::deadline::within;
 use super::{Store, StoreError};
 use crate::ledger::{Credits, Entry, Label, PoolId, PoolName, PurchaseId, TenantId, Time};
 
@@ -160,15 +161,15 @@ impl Store {
             ORDER BY u.created_at DESC, u.purchase_id DESC
             LIMIT $6"
         );
-        let rows: Vec<PurchaseRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        let read = sqlx::query_as(sqlx::AssertSqlSafe(statement))
             .bind(tenant.uuid())
             .bind(pools)
             .bind(filter.reference.as_ref().map(Label::as_str))
             .bind(filter.before.map(|(at, _)| at))
             .bind(filter.before.map(|(_, id)| id.uuid()))
             .bind(limit)
-            .fetch_all(self.db())
-            .await?;
+            .fetch_all(self.db());
+        let rows: Vec<PurchaseRow> = within(async { Ok(read.await?) }).await?;
         rows.into_iter().map(PurchaseRecord::try_from).collect()
     }
 
@@ -181,7 +182,7 @@ impl Store {
         tenant: TenantId,
         reference: &Label,
     ) -> Result<Option<Claim>, StoreError> {
-        let row: Option<(Uuid, i64, Uuid)> = sqlx::query_as(
+        let read = sqlx::query_as(
             r"
             SELECT pool_id, credits, purchase_id
             FROM payment_claims
@@ -191,8 +192,8 @@ impl Store {
         )
         .bind(tenant.uuid())
         .bind(reference.as_str())
-        .fetch_optional(self.db())
-        .await?;
+        .fetch_optional(self.db());
+        let row: Option<(Uuid, i64, Uuid)> = within(async { Ok(read.await?) }).await?;
         let claim = |(pool, units, purchase): (Uuid, i64, Uuid)| {
             let credits = Credits::from_units(units).ok_or_else(|| StoreError::Corrupt {
                 table: "payment_claims",
@@ -220,7 +221,7 @@ impl Store {
         claim: Claim,
         now: Time,
     ) -> Result<Claim, StoreError> {
-        sqlx::query(
+        let write = sqlx::query(
             r"
             INSERT INTO payment_claims
                 (tenant_id, payment_reference, pool_id, credits, purchase_id, claimed_at)
@@ -234,8 +235,8 @@ impl Store {
         .bind(claim.credits.units())
         .bind(claim.purchase.uuid())
         .bind(now)
-        .execute(self.db())
-        .await?;
+        .execute(self.db());
+        within(async { Ok(write.await?) }).await?;
         // Absent only when the winner gave its claim up in this moment: then ours is as good.
         Ok(self.find_claim(tenant, reference).await?.unwrap_or(claim))
     }
@@ -250,7 +251,7 @@ impl Store {
         tenant: TenantId,
         reference: &Label,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        let write = sqlx::query(
             r"
             DELETE FROM payment_claims AS c
             WHERE c.tenant_id = $1
@@ -264,8 +265,8 @@ impl Store {
         )
         .bind(tenant.uuid())
         .bind(reference.as_str())
-        .execute(self.db())
-        .await?;
+        .execute(self.db());
+        within(async { Ok(write.await?) }).await?;
         Ok(())
     }
 }

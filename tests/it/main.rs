@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one Postgres.
 
 mod auth;
+mod bad_input;
 mod catalogue;
 mod clocks;
 mod concurrency;

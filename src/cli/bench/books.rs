@@ -1,8 +1,7 @@
 //! What the load is booked on: pools that never run dry. Made through the API, as clients do.
 
 use futures_util::future::try_join_all;
-use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::scenario::{HOT_POOL, spread_pool};
 use crate::cli::client::{Authority, Client};
@@ -12,23 +11,6 @@ use crate::config::Secret;
 const MAKERS: u32 = 64;
 /// The highest allowance that leaves room for every debit of a long run.
 const ALLOWANCE: u64 = 500_000_000;
-
-/// Makes a tenant and gives an admin key of it.
-///
-/// # Errors
-/// The service refuses.
-pub async fn make_tenant(service: &Authority, operator_key: &Secret) -> anyhow::Result<Secret> {
-    let mut operator = Client::connect(service, operator_key).await?;
-    let body = json!({"name": "bench", "mode": "live"});
-    let tenant = operator
-        .call(Method::POST, "/v1/tenants", Some(&body))
-        .await?;
-    let id = text(&tenant, "id");
-    let body = json!({"name": "bench", "scopes": ["admin"]});
-    let path = format!("/v1/tenants/{id}/keys");
-    let key = operator.call(Method::POST, &path, Some(&body)).await?;
-    Ok(Secret::new(text(&key, "secret")))
-}
 
 /// Makes the hot pool and `count` others. Those of an earlier run are left as they are.
 ///
@@ -50,10 +32,6 @@ pub async fn make_pools(service: &Authority, key: &Secret, count: u32) -> anyhow
 async fn put_pool(client: &mut Client, pool: &str) -> anyhow::Result<()> {
     let path = format!("/v1/pools/workspace:{pool}");
     let body = json!({"plan": "enterprise", "monthly_allowance": ALLOWANCE});
-    client.call(Method::PUT, &path, Some(&body)).await?;
+    client.put(&path, &body).await?;
     Ok(())
-}
-
-fn text<'a>(body: &'a Value, field: &str) -> &'a str {
-    body[field].as_str().unwrap_or_default()
 }

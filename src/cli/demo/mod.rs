@@ -1,32 +1,34 @@
 //! `credit-ledger demo`: serves like `serve`, with a sandbox tenant that has a past.
 //!
 //! Everything is made through the service's own API, as a client would. Each run makes a tenant of
-//! its own; nothing else in the database is touched. What happened to it is told in [`story`].
+//! its own; nothing else in the database is touched. Who is in it stands in [`customers`], what
+//! happened to them tells [`story`].
 
+mod customers;
 mod story;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use chrono::Months;
 use comfy_table::Table;
-use hyper::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::client::{Authority, Client};
+use super::client::{Authority, Client, Tenant, text};
 use super::serve::{Service, stop_signal};
 use super::table;
 use crate::clock::Clock;
 use crate::config::{Config, Database, Secret};
 use crate::http::time::Stamp;
-use story::{Pool, Story};
+use customers::Pool;
+use story::Story;
 
 /// A tenant with a past.
 struct Demo {
     base_url: String,
     operator_key: Secret,
-    tenant: String,
-    key: String,
+    tenant: Tenant,
     clock: String,
     story: Story,
     /// The pools as they are now.
@@ -60,40 +62,24 @@ pub async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
 async fn make(service: &Service) -> anyhow::Result<Demo> {
     let authority = Authority::parse(&service.base_url)?;
     let operator_key = service.operator_key.clone();
-    let operator_key = operator_key.ok_or_else(|| anyhow::anyhow!("there is no operator key"))?;
-    let mut operator = Client::connect(&authority, &operator_key).await?;
-    let body = json!({"name": "Demo", "mode": "sandbox"});
-    let tenant = operator
-        .call(Method::POST, "/v1/tenants", Some(&body))
-        .await?;
-    let tenant = text(&tenant, "id").to_owned();
-    let body = json!({"name": "demo admin", "scopes": ["admin"]});
-    let path = format!("/v1/tenants/{tenant}/keys");
-    let key = operator.call(Method::POST, &path, Some(&body)).await?;
-    let key = text(&key, "secret").to_owned();
-
-    let mut client = Client::connect(&authority, &Secret::new(&key)).await?;
+    let operator_key = operator_key.context("there is no operator key")?;
+    let tenant = json!({"name": "Demo", "mode": "sandbox"});
+    let tenant = Tenant::make(&authority, &operator_key, &tenant).await?;
+    let mut client = Client::connect(&authority, &tenant.key).await?;
     let story = Story::ending_at(Clock::System.now());
-    let body = json!({"now": Stamp(story.start())});
-    let clock = client
-        .call(Method::POST, "/v1/test-clocks", Some(&body))
-        .await?;
+    let clock = json!({"now": Stamp(story.start())});
+    let clock = client.post("/v1/test-clocks", &clock).await?;
     let clock = text(&clock, "id").to_owned();
     story.tell(&mut client, &clock).await?;
     let mut pools = Vec::new();
     for Pool { name, .. } in &story.pools {
-        pools.push(
-            client
-                .call(Method::GET, &format!("/v1/pools/{name}"), None)
-                .await?,
-        );
+        pools.push(client.get(&format!("/v1/pools/{name}")).await?);
     }
     let base_url = service.base_url.clone();
     Ok(Demo {
         base_url,
         operator_key,
         tenant,
-        key,
         clock,
         story,
         pools,
@@ -104,20 +90,10 @@ impl Demo {
     /// Says on standard output what there is, and what to try.
     fn announce(&self) {
         println!("{}", self.table());
-        let Self {
-            base_url,
-            operator_key,
-            tenant,
-            key,
-            clock,
-            ..
-        } = self;
-        let later = self
-            .story
-            .end
-            .checked_add_months(Months::new(1))
-            .unwrap_or(self.story.end);
-        let later = Stamp(later);
+        let (base_url, clock) = (&self.base_url, &self.clock);
+        let (tenant, key) = (&self.tenant.id, self.tenant.key.expose());
+        let end = self.story.end;
+        let later = Stamp(end.checked_add_months(Months::new(1)).unwrap_or(end));
         println!(
             r#"
 operator key: {operator}
@@ -141,7 +117,7 @@ curl -s $URL/v1/test-clocks/{clock}/advance -H "Authorization: Bearer $KEY" \
 
 All of the API: {base_url}/docs
 Ctrl-C ends it."#,
-            operator = operator_key.expose(),
+            operator = self.operator_key.expose(),
         );
     }
 
@@ -170,8 +146,4 @@ Ctrl-C ends it."#,
         table::align_right(&mut table, 2..5);
         table
     }
-}
-
-fn text<'a>(body: &'a Value, field: &str) -> &'a str {
-    body[field].as_str().unwrap_or_default()
 }
