@@ -39,6 +39,9 @@ pub fn routes() -> OpenApiRouter<App> {
 /// Debits to be booked.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"items": [
+    {"pool": "workspace:6f1c", "idempotency_key": "run-55-1", "credits": 70, "user_id": "u-1"}
+]}))]
 pub struct BatchRequest {
     /// 1 to 1,000.
     #[schema(value_type = Vec<BatchItem>, min_items = 1, max_items = 1000)]
@@ -48,9 +51,6 @@ pub struct BatchRequest {
 /// A debit of a batch.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({
-    "pool": "workspace:6f1c", "idempotency_key": "run-55-1", "credits": 70, "user_id": "u-1"
-}))]
 struct BatchItem {
     /// The pool's name.
     pool: String,

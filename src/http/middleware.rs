@@ -229,6 +229,30 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_panic_is_a_problem_and_the_next_request_is_served() {
+        async fn panics() -> &'static str {
+            panic!("pool 7")
+        }
+        let routes = axum::Router::new().route("/panics", axum::routing::get(panics));
+        let routes = routes.layer(axum::middleware::from_fn(around));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let url = format!(
+            "http://{}/panics",
+            listener.local_addr().expect("an address")
+        );
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        for _ in 0..2 {
+            let reply = reqwest::get(&url).await.expect("an answer");
+            assert_eq!(reply.status(), 500);
+            let body: serde_json::Value = reply.json().await.expect("a problem");
+            assert_eq!(body["code"], "internal_error");
+            assert!(!body.to_string().contains("pool 7"), "{body}");
+        }
+    }
+
     #[test]
     fn a_panics_message_reaches_the_log() {
         let caught = std::panic::catch_unwind(|| std::panic::panic_any("pool 7")).expect_err("");

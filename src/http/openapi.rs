@@ -7,19 +7,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::{Content, HeaderBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::{PartialSchema, Path, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::codes::{self, ErrorCode};
@@ -140,8 +140,13 @@ pub fn complete(mut api: OpenApi) -> OpenApi {
         SecurityRequirement::new("bearer", none()),
         SecurityRequirement::new("api_key", none()),
     ]);
+    // Not among the routes that the document is made of, but served beside them.
+    let mut own = __path_get_document::operation();
+    own.tags = Some(vec!["service".to_owned()]);
+    api.paths
+        .add_path_operation(DOCUMENT, __path_get_document::methods(), own);
     for item in api.paths.paths.values_mut() {
-        operations(item).for_each(add_problem);
+        operations(item).for_each(add_common);
     }
     api
 }
@@ -157,14 +162,42 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     all.into_iter().flatten()
 }
 
-/// Any answer that an operation does not list itself is a problem.
-fn add_problem(operation: &mut Operation) {
+/// Any answer that an operation does not list itself is a problem; one that takes a key says when
+/// it is a replay.
+fn add_common(operation: &mut Operation) {
+    let parameters = operation.parameters.iter().flatten();
+    let has_key = parameters.into_iter().any(|parameter| match parameter {
+        RefOr::T(parameter) => parameter.name == "Idempotency-Key",
+        RefOr::Ref(_) => false,
+    });
+    let responses = &mut operation.responses.responses;
+    if let (true, Some(RefOr::T(booked))) = (has_key, responses.get_mut("201")) {
+        let header = HeaderBuilder::new().description(Some(
+            "`true` when an earlier request with the same key was answered so.",
+        ));
+        booked
+            .headers
+            .insert("Idempotency-Replayed".to_owned(), header.build().into());
+    }
     let problem = RefOr::Ref(Ref::from_response_name("Problem"));
-    operation
-        .responses
-        .responses
-        .entry("default".to_owned())
-        .or_insert(problem);
+    responses.entry("default".to_owned()).or_insert(problem);
+}
+
+/// The document, ready to be sent.
+#[derive(Clone)]
+struct Document(Bytes);
+
+/// Gives this document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "service",
+    security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = Object))
+)]
+async fn get_document(Extension(Document(json)): Extension<Document>) -> Response {
+    let content_type = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, content_type)], json).into_response()
 }
 
 /// Serves the document, and a page that shows it without anything from elsewhere.
@@ -173,20 +206,14 @@ fn add_problem(operation: &mut Operation) {
 /// The document has no JSON text.
 pub fn router<S: Clone + Send + Sync + 'static>(api: &OpenApi) -> Router<S> {
     let json = serde_json::to_vec(api).expect("the document is plain values");
-    let json = Bytes::from(json);
-    let document = move || async move {
-        (
-            [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-            json,
-        )
-    };
+    let document = Extension(Document(json.into()));
     // The validator would be asked for a badge over the internet.
     let config = Config::from(DOCUMENT)
         .validator_url("none")
         .default_models_expand_depth(0);
     let page = Router::from(SwaggerUi::new("/docs").config(config));
     Router::new()
-        .route(DOCUMENT, get(document))
+        .route(DOCUMENT, get(get_document).layer(document))
         .merge(page.layer(map_response(as_problem)))
 }
 

@@ -236,9 +236,8 @@ mod tests {
     #[test]
     fn a_grace_is_not_over_before_the_licence() {
         let license = |expires: &str, grace: &str| {
-            format!(
-                r#"{{"license":{{"type":"paid","expires_at":"{expires}","grace_until":"{grace}"}}}}"#
-            )
+            let dates = format!(r#""expires_at":"{expires}","grace_until":"{grace}""#);
+            format!(r#"{{"license":{{"type":"paid",{dates}}}}}"#)
         };
         assert!(read(&license("2027-01-31", "2027-01-31")).is_ok());
         assert!(read(&license("2027-01-31", "2027-02-07T00:00:00Z")).is_ok());

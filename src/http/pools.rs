@@ -203,15 +203,13 @@ impl PoolsQuery {
             self.limit,
             self.cursor.as_deref(),
         );
-        if self
-            .q
-            .as_ref()
-            .is_some_and(|q| q.chars().count() > MOST_CHARS_OF_Q)
-        {
-            violations.add(
-                "q",
-                format_args!("must be at most {MOST_CHARS_OF_Q} characters"),
-            );
+        if let Some(q) = &self.q {
+            let fits = q.chars().count() <= MOST_CHARS_OF_Q && !q.chars().any(char::is_control);
+            if !fits {
+                let message =
+                    format_args!("must be at most {MOST_CHARS_OF_Q} printable characters");
+                violations.add("q", message);
+            }
         }
         let below = self.available_below.as_deref().map(SignedCredits::parse);
         let filter = PoolFilter {

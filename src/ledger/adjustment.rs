@@ -193,6 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn an_adjustment_that_differs_in_any_field_is_another_request() {
+        let asked = adjust(Bucket::Monthly, 1);
+        let others = [
+            adjust(Bucket::Addon, 1),
+            adjust(Bucket::Monthly, -1),
+            Adjustment {
+                reason: "else".parse().expect("a good reason"),
+                ..asked.clone()
+            },
+        ];
+        for other in others {
+            assert_ne!(other.fingerprint(), asked.fingerprint(), "{other:?}");
+        }
+        assert_eq!(asked.clone().fingerprint(), asked.fingerprint());
+    }
+
+    #[test]
     fn addon_credits_given_to_any_plan_open_an_addon_pool() {
         let mut book = free();
         let given = correct(&mut book, NOW, adjust(Bucket::Addon, 5));

@@ -159,3 +159,147 @@ impl Audit {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::samples::{buy, debit, moved, paid, pass, pool, put, settle, spend, time};
+
+    const NOW: &str = "2026-01-31T10:00:00Z";
+
+    /// A change that nobody should have made.
+    type Tampering<T> = fn(&mut T);
+
+    /// Six entries: open, purchase, two debits, two renewals.
+    fn books() -> (Pool, Vec<Entry>) {
+        let mut book = pool(put("pro", 1), NOW);
+        buy(&mut book, NOW, paid(100, NOW));
+        spend(&mut book, NOW, debit(850));
+        spend(&mut book, NOW, settle(60));
+        pass(&mut book, "2026-03-31T10:00:00Z");
+        let entries = book.entries().iter().map(|entry| Entry::clone(entry));
+        (book.pool().clone(), entries.collect())
+    }
+
+    fn audit(pool: &Pool, entries: &[Entry]) -> Result<(), Fault> {
+        let mut audit = Audit::new(pool.id);
+        entries.iter().try_for_each(|entry| audit.check(entry))?;
+        audit.finish(pool)
+    }
+
+    /// Hashes as somebody would make them who knows how.
+    fn rehash(entries: &mut [Entry]) {
+        let mut previous = Hash::GENESIS;
+        for entry in entries {
+            entry.hash = entry.chained_to(previous);
+            previous = entry.hash;
+        }
+    }
+
+    #[test]
+    fn good_books_have_no_fault() {
+        let (pool, entries) = books();
+        assert_eq!(audit(&pool, &entries), Ok(()));
+    }
+
+    #[test]
+    fn the_first_entry_that_is_wrong_is_named() {
+        let rows: [(Tampering<Vec<Entry>>, i64, &str); 4] = [
+            (
+                |entries| drop(entries.remove(2)),
+                3,
+                "is followed by entry 4",
+            ),
+            (|entries| drop(entries.remove(0)), 1, "is not there"),
+            (
+                |entries| entries[3].at = time("2026-01-30"),
+                4,
+                "is earlier",
+            ),
+            (
+                |entries| entries[1].reason = "another".parse().ok(),
+                2,
+                "does not match its hash",
+            ),
+        ];
+        for (tamper, seq, what) in rows {
+            let (pool, mut entries) = books();
+            tamper(&mut entries);
+            let fault = audit(&pool, &entries).expect_err(what);
+            assert_eq!(fault.seq, Some(seq), "{fault}");
+            assert!(fault.what.contains(what), "{fault}");
+        }
+    }
+
+    #[test]
+    fn figures_that_the_transfers_do_not_add_up_to_are_found_behind_good_hashes() {
+        let rows: [(Tampering<Entry>, &str); 9] = [
+            (|entry| entry.cycle_seq = 2, "cycle"),
+            (
+                |entry| entry.after.monthly.granted = Credits::whole(1),
+                "allowance",
+            ),
+            (|entry| entry.after.monthly.used = Credits::whole(1), "use"),
+            (
+                |entry| entry.after.monthly.settled = Credits::whole(1),
+                "monthly",
+            ),
+            (
+                |entry| entry.after.monthly.held = Credits::whole(1),
+                "held monthly",
+            ),
+            (
+                |entry| entry.after.addon.settled = Credits::whole(1),
+                "add-on",
+            ),
+            (
+                |entry| entry.after.addon.held = Credits::whole(1),
+                "held add-on",
+            ),
+            (
+                |entry| entry.after.overdraft = Credits::whole(1),
+                "overdraft",
+            ),
+            (
+                |entry| entry.after.held_ended = Credits::whole(1),
+                "ended hold",
+            ),
+        ];
+        for (forge, what) in rows {
+            let (pool, mut entries) = books();
+            forge(&mut entries[3]);
+            rehash(&mut entries);
+            let fault = audit(&pool, &entries).expect_err(what);
+            assert_eq!(fault.seq, Some(4), "{fault}");
+            assert!(fault.what.contains(&format!("another {what}")), "{fault}");
+        }
+        let (pool, mut entries) = books();
+        entries[2].transfers = vec![moved(Account::Monthly, Account::Consumed, 850)];
+        rehash(&mut entries);
+        let fault = audit(&pool, &entries).expect_err("too much was drawn");
+        assert!(fault.what.contains("below zero"), "{fault}");
+    }
+
+    #[test]
+    fn a_pool_that_does_not_stand_where_its_journal_ends_is_found() {
+        let (pool, entries) = books();
+        let all_but_one = &entries[..entries.len() - 1];
+        let fault = audit(&pool, all_but_one).expect_err("the last entry is gone");
+        assert_eq!(fault.seq, Some(6), "{fault}");
+
+        let rows: [(Tampering<Pool>, &str); 5] = [
+            (|pool| pool.hash = Hash::GENESIS, "hash of the last entry"),
+            (|pool| pool.last_at = time(NOW), "instant of the last entry"),
+            (|pool| pool.accounts = Accounts::default(), "balances"),
+            (|pool| pool.granted = Credits::whole(1), "allowance"),
+            (|pool| pool.used = Credits::whole(1), "use"),
+        ];
+        for (change, what) in rows {
+            let mut changed = pool.clone();
+            change(&mut changed);
+            let fault = audit(&changed, &entries).expect_err(what);
+            assert_eq!(fault.seq, None, "{fault}");
+            assert!(fault.what.ends_with(what), "{fault}");
+        }
+    }
+}

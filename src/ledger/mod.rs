@@ -3,8 +3,9 @@
 //! No I/O, no async, no clock, no SQL lives here. A decision is made on what was read, and gives
 //! journal entries or a [`Refusal`]; `store` reads and writes, `lanes` carries decisions out.
 //!
-//! A pool is a set of [`Account`]s. A [`Transfer`] takes an amount from one and gives it to another,
-//! so the accounts of a pool always sum to zero. An [`Entry`] is one event with its transfers.
+//! A pool is a set of [`Account`]s. A [`Transfer`] takes an amount from one and gives it to
+//! another, so the accounts of a pool always sum to zero. An [`Entry`] is one event with its
+//! transfers.
 //!
 //! Invariants, each kept here and checked again by the schema or by `verify`:
 //!

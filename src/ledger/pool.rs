@@ -182,3 +182,89 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::samples::{buy, paid, pass, pool, put, settle, spend, time, until};
+    use crate::ledger::{Book, Transfer};
+
+    const NOW: &str = "2026-01-31T10:00:00Z";
+
+    #[test]
+    fn the_next_due_instant_is_the_earliest_of_all() {
+        let mut book = pool(until("2027-01-31T09:00:00Z", put("pro", 1)), NOW);
+        let bought = paid(100, "2026-01-31T08:00:00Z");
+        buy(&mut book, NOW, bought);
+        let due = |book: &Book| book.pool().next_due_at();
+        assert_eq!(
+            due(&book),
+            Some(time("2026-02-28T10:00:00Z")),
+            "the renewal"
+        );
+        pass(&mut book, "2026-12-31T10:00:00Z");
+        assert_eq!(
+            due(&book),
+            Some(time("2027-01-31T08:00:00Z")),
+            "the add-on expiry"
+        );
+        pass(&mut book, "2027-01-31T08:00:00Z");
+        assert_eq!(
+            due(&book),
+            Some(time("2027-01-31T09:00:00Z")),
+            "the licence's end"
+        );
+        book.pool.closed_at = Some(time(NOW));
+        assert_eq!(due(&book), None);
+    }
+
+    #[test]
+    fn monthly_credits_end_with_the_cycle_or_with_the_licence_before_it() {
+        let rows = [
+            ("2026-02-10", "2026-02-10"),
+            ("2026-02-28T10:00:00Z", "2026-02-28T10:00:00Z"),
+            ("2026-03-10", "2026-02-28T10:00:00Z"),
+        ];
+        for (end, expires_at) in rows {
+            let book = pool(until(end, put("pro", 1)), NOW);
+            let monthly = book.pool().balance(time(NOW)).monthly;
+            assert_eq!(monthly.expires_at, time(expires_at), "{end}");
+            assert_eq!(monthly.renews_at, time("2026-02-28T10:00:00Z"));
+        }
+    }
+
+    #[test]
+    fn the_figures_of_a_balance_add_up_held_credits_included() {
+        let mut book = pool(put("pro", 1), NOW);
+        buy(&mut book, NOW, paid(100, NOW));
+        let holds = [
+            (Account::Monthly, Account::HeldMonthly, 30),
+            (Account::Addon, Account::HeldAddon, 20),
+            (Account::Monthly, Account::HeldEnded, 5),
+        ];
+        for (from, to, credits) in holds {
+            let amount = Credits::whole(credits);
+            book.pool.accounts.apply(Transfer { from, to, amount });
+        }
+        spend(&mut book, NOW, settle(850));
+        let balance = book.pool().balance(time(NOW));
+        let (monthly, addon) = (&balance.monthly, &balance.addon);
+        assert_eq!(
+            (monthly.settled, monthly.held),
+            (Credits::whole(30), Credits::whole(30))
+        );
+        assert_eq!(
+            (addon.settled, addon.held),
+            (Credits::whole(20), Credits::whole(20))
+        );
+        assert_eq!(balance.overdraft, Credits::whole(5));
+        assert_eq!(balance.monthly_available().units(), -500);
+        assert_eq!(balance.addon_available().units(), 0);
+        assert_eq!(balance.available(), book.pool().available());
+        assert_eq!(
+            balance.held(),
+            Credits::whole(55),
+            "those of ended cycles, too"
+        );
+    }
+}

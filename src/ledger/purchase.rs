@@ -476,6 +476,30 @@ mod tests {
     }
 
     #[test]
+    fn a_purchase_that_differs_in_any_field_is_another_request() {
+        let changes: [fn(&mut Purchase); 6] = [
+            |purchase| purchase.credits = Ok(SignedCredits::from_units(1)),
+            |purchase| purchase.reference = "pi_2".parse().expect("a good label"),
+            |purchase| purchase.paid_at = None,
+            |purchase| purchase.amount_cents = Some(1),
+            |purchase| purchase.currency = Some("usd".to_owned()),
+            |purchase| purchase.user_id = "u-1".parse().ok(),
+        ];
+        let mut seen = vec![paid(100, NOW).fingerprint()];
+        for (which, change) in changes.into_iter().enumerate() {
+            let mut other = paid(100, NOW);
+            change(&mut other);
+            assert!(!seen.contains(&other.fingerprint()), "{which}");
+            seen.push(other.fingerprint());
+        }
+        let renamed = Purchase {
+            id: uuid::Uuid::from_u128(9).into(),
+            ..paid(100, NOW)
+        };
+        assert_eq!(renamed.fingerprint(), seen[0], "the id is the answer's");
+    }
+
+    #[test]
     fn a_claimed_purchase_is_refused_by_a_closed_pool_only() {
         let mut downgraded = pool(put("free", 1), NOW);
         buy(&mut downgraded, NOW, paid(500, NOW));

@@ -502,3 +502,6 @@ fn blank_pool(
         closed_at: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

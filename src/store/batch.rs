@@ -11,9 +11,9 @@
 //! The statements are atomic for each pool, not only for the batch: a batch may be split by shard.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use sqlx::{AssertSqlSafe, Executor, FromRow, PgConnection, Row};
+use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::inputs::{EntryInput, PoolBalanceInput, PoolInput, PurchaseInput};
@@ -71,7 +71,7 @@ impl Writer {
     /// # Errors
     /// The database is away or a row is corrupt.
     pub async fn load(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
-        load(&mut self.connection, batch, "").await
+        load(&mut self.connection, batch, &READING_POOLS).await
     }
 
     /// As [`Self::load`], under the row locks of the pools until the next [`Self::write`], for those
@@ -83,7 +83,7 @@ impl Writer {
     pub async fn lock(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
         self.connection.execute("BEGIN").await?;
         self.locked = true;
-        load(&mut self.connection, batch, "FOR UPDATE OF p").await
+        load(&mut self.connection, batch, &LOCKING_POOLS).await
     }
 
     /// Appends the entries of the books and saves their pools, in one transaction for each kind of
@@ -109,9 +109,9 @@ impl Writer {
 async fn load(
     connection: &mut PgConnection,
     batch: &BatchKey,
-    lock: &'static str,
+    reading: &'static str,
 ) -> Result<Loaded, StoreError> {
-    let pools = load_pools(connection, &batch.pools, lock).await?;
+    let pools = load_pools(connection, &batch.pools, reading).await?;
     let earlier = load_earlier(connection, &batch.keys).await?;
     let purchases = load_purchases(connection, &batch.references).await?;
     Ok(Loaded {
@@ -121,12 +121,8 @@ async fn load(
     })
 }
 
-async fn load_pools(
-    connection: &mut PgConnection,
-    pools: &[PoolId],
-    lock: &'static str,
-) -> Result<HashMap<PoolId, StoredPool>, StoreError> {
-    let statement = format!(
+fn reading_pools(lock: &str) -> String {
+    format!(
         "SELECT {POOL_COLUMNS}, t.catalogue_version, c.now AS clock_now
         FROM pools AS p
         JOIN tenants AS t ON t.tenant_id = p.tenant_id
@@ -134,12 +130,19 @@ async fn load_pools(
         WHERE p.pool_id = ANY($1)
         ORDER BY p.pool_id
         {lock}"
-    );
+    )
+}
+
+static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(""));
+static LOCKING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools("FOR UPDATE OF p"));
+
+async fn load_pools(
+    connection: &mut PgConnection,
+    pools: &[PoolId],
+    reading: &'static str,
+) -> Result<HashMap<PoolId, StoredPool>, StoreError> {
     let ids: Vec<Uuid> = pools.iter().map(|pool| pool.uuid()).collect();
-    let rows = sqlx::query(AssertSqlSafe(statement))
-        .bind(ids)
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(reading).bind(ids).fetch_all(connection).await?;
     rows.iter()
         .map(|row| stored_pool(row).map(|pool| (pool.pool.id, pool)))
         .collect()
@@ -154,6 +157,16 @@ pub(super) fn stored_pool(row: &sqlx::postgres::PgRow) -> Result<StoredPool, Sto
     })
 }
 
+static FINDING_EARLIER: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {ENTRY_COLUMNS}
+        FROM unnest($1::uuid[], $2::text[]) AS k (pool_id, idempotency_key)
+        JOIN entries AS e
+            ON e.pool_id = k.pool_id
+            AND e.idempotency_key = k.idempotency_key"
+    )
+});
+
 async fn load_earlier(
     connection: &mut PgConnection,
     keys: &[(PoolId, IdempotencyKey)],
@@ -161,16 +174,9 @@ async fn load_earlier(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let statement = format!(
-        "SELECT {ENTRY_COLUMNS}
-        FROM unnest($1::uuid[], $2::text[]) AS k (pool_id, idempotency_key)
-        JOIN entries AS e
-            ON e.pool_id = k.pool_id
-            AND e.idempotency_key = k.idempotency_key"
-    );
     let pools: Vec<Uuid> = keys.iter().map(|(pool, _)| pool.uuid()).collect();
     let texts: Vec<&str> = keys.iter().map(|(_, key)| key.as_str()).collect();
-    let rows: Vec<EntryRow> = sqlx::query_as(AssertSqlSafe(statement))
+    let rows: Vec<EntryRow> = sqlx::query_as(FINDING_EARLIER.as_str())
         .bind(pools)
         .bind(texts)
         .fetch_all(connection)
@@ -185,6 +191,17 @@ async fn load_earlier(
     Ok(earlier)
 }
 
+static FINDING_PURCHASES: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {PURCHASE_COLUMNS}
+        FROM unnest($1::uuid[], $2::text[]) AS k (pool_id, payment_reference)
+        JOIN purchases AS u
+            ON u.pool_id = k.pool_id
+            AND u.payment_reference = k.payment_reference
+        JOIN pools AS p ON p.pool_id = u.pool_id"
+    )
+});
+
 async fn load_purchases(
     connection: &mut PgConnection,
     references: &[(PoolId, Label)],
@@ -192,17 +209,9 @@ async fn load_purchases(
     if references.is_empty() {
         return Ok(HashMap::new());
     }
-    let statement = format!(
-        "SELECT {PURCHASE_COLUMNS}
-        FROM unnest($1::uuid[], $2::text[]) AS k (pool_id, payment_reference)
-        JOIN purchases AS u
-            ON u.pool_id = k.pool_id
-            AND u.payment_reference = k.payment_reference
-        JOIN pools AS p ON p.pool_id = u.pool_id"
-    );
     let pools: Vec<Uuid> = references.iter().map(|(pool, _)| pool.uuid()).collect();
     let texts: Vec<&str> = references.iter().map(|(_, text)| text.as_str()).collect();
-    let rows: Vec<PurchaseRow> = sqlx::query_as(AssertSqlSafe(statement))
+    let rows: Vec<PurchaseRow> = sqlx::query_as(FINDING_PURCHASES.as_str())
         .bind(pools)
         .bind(texts)
         .fetch_all(connection)
@@ -225,7 +234,7 @@ async fn write(
     if !balances.is_empty() {
         let inputs: Vec<PoolBalanceInput> =
             balances.iter().map(|book| PoolBalanceInput(book)).collect();
-        let ids: Vec<Uuid> = sqlx::query_scalar(AssertSqlSafe(saving_balances()))
+        let ids: Vec<Uuid> = sqlx::query_scalar(SAVING_BALANCES.as_str())
             .bind(inputs)
             .bind(entries_of(&balances))
             .bind(recorded_at)
@@ -236,7 +245,7 @@ async fn write(
     if !whole.is_empty() {
         let inputs: Vec<PoolInput> = whole.iter().map(|book| PoolInput(book)).collect();
         let bought: Vec<PurchaseInput> = purchases.iter().map(PurchaseInput).collect();
-        let ids: Vec<Uuid> = sqlx::query_scalar(AssertSqlSafe(saving_pools()))
+        let ids: Vec<Uuid> = sqlx::query_scalar(SAVING_POOLS.as_str())
             .bind(inputs)
             .bind(entries_of(&whole))
             .bind(recorded_at)
@@ -253,11 +262,11 @@ fn entries_of<'a>(books: &[&'a Book]) -> Vec<EntryInput<'a>> {
     entries.map(|entry| EntryInput(entry)).collect()
 }
 
-/// The rows whose `seq` is still what was read, locked in id order.
+/// What to save of pools whose `seq` is still what was read, their rows locked in id order.
 fn locking(input: &str) -> String {
     format!(
         "locked AS (
-            SELECT p.pool_id
+            SELECT b.*
             FROM unnest($1::{input}[]) AS b
             JOIN pools AS p ON p.pool_id = b.pool_id AND p.seq = b.read_seq
             ORDER BY p.pool_id
@@ -266,7 +275,8 @@ fn locking(input: &str) -> String {
     )
 }
 
-/// Entries of the pools that were saved.
+/// Entries of the pools that were saved. `IS TRUE` keeps the planner from turning the test into a
+/// join: it expects one pool, and would compare every pool with every entry.
 const APPENDING: &str = "appended AS (
     INSERT INTO entries (
         pool_id, seq, kind, at, recorded_at, actor, idempotency_key, fingerprint, operation,
@@ -282,10 +292,10 @@ const APPENDING: &str = "appended AS (
         e.used, e.cycle_start, e.renews_at, e.expires_at, e.addon_granted, e.addon, e.held_addon,
         e.addon_expires_at, e.overdraft, e.held_ended, e.cycle_seq, e.addon_seq, e.hash
     FROM unnest($2::entry_input[]) AS e
-    JOIN saved AS s ON s.pool_id = e.pool_id
+    WHERE (e.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
 )";
 
-fn saving_balances() -> String {
+static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
     let locking = locking("pool_balance_input");
     format!(
         "WITH {locking}, saved AS (
@@ -299,14 +309,13 @@ fn saving_balances() -> String {
                 overdraft = b.overdraft,
                 consumed = b.consumed,
                 used = b.used
-            FROM unnest($1::pool_balance_input[]) AS b
-            JOIN locked AS l ON l.pool_id = b.pool_id
+            FROM locked AS b
             WHERE p.pool_id = b.pool_id
             RETURNING p.pool_id
         ), {APPENDING}
         SELECT pool_id FROM saved"
     )
-}
+});
 
 /// Every column of `pools`, in the order of `pool_input` without `read_seq`.
 const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, last_at, monthly, \
@@ -317,15 +326,14 @@ const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, la
     expired_addon_granted, expired_addon_lapsed, requested, pending, license, license_ends_at, \
     first_trial_at, fallen_back, billing_anchor, test_clock, closed_at, next_due_at";
 
-fn saving_pools() -> String {
+static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
     let locking = locking("pool_input");
     let values = format!("b.{}", SAVED_COLUMNS.replace(", ", ", b."));
     format!(
         "WITH {locking}, updated AS (
             UPDATE pools AS p
             SET ({SAVED_COLUMNS}) = ROW({values})
-            FROM unnest($1::pool_input[]) AS b
-            JOIN locked AS l ON l.pool_id = b.pool_id
+            FROM locked AS b
             WHERE p.pool_id = b.pool_id
             RETURNING p.pool_id
         ), created AS (
@@ -348,8 +356,8 @@ fn saving_pools() -> String {
                 u.pool_id, u.purchase_id, u.tenant_id, u.seq, u.credits, u.payment_reference,
                 u.paid_at, u.expires_at, u.amount_cents, u.currency, u.user_id, u.created_at
             FROM unnest($4::purchase_input[]) AS u
-            JOIN saved AS s ON s.pool_id = u.pool_id
+            WHERE (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
         )
         SELECT pool_id FROM saved"
     )
-}
+});

@@ -32,11 +32,26 @@ async fn every_anchor_day_has_the_cycles_that_postgres_counts_over_thirty_years(
 }
 
 fn agrees(anchor: Time, months: i32, boundary: Time) {
-    assert_eq!(add_months(anchor, months), boundary, "{anchor} and {months} months");
+    assert_eq!(
+        add_months(anchor, months),
+        boundary,
+        "{anchor} and {months} months"
+    );
 
     let begins = cycle_containing(anchor, boundary);
-    assert_eq!(begins, Cycle::of(anchor, months), "the cycle of {anchor} at {boundary}");
+    assert_eq!(
+        begins,
+        Cycle::of(anchor, months),
+        "the cycle of {anchor} at {boundary}"
+    );
     let before = cycle_containing(anchor, boundary - TimeDelta::milliseconds(1));
-    assert_eq!(before, Cycle::of(anchor, months - 1), "the cycle of {anchor} before {boundary}");
-    assert_eq!(before.end, begins.start, "cycles of {anchor} have no gap at {boundary}");
+    assert_eq!(
+        before,
+        Cycle::of(anchor, months - 1),
+        "the cycle of {anchor} before {boundary}"
+    );
+    assert_eq!(
+        before.end, begins.start,
+        "cycles of {anchor} have no gap at {boundary}"
+    );
 }

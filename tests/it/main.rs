@@ -2,14 +2,23 @@
 
 mod auth;
 mod bad_input;
+mod batch;
+mod calendar;
 mod catalogue;
 mod clocks;
 mod concurrency;
+mod debits;
 mod errors;
 mod faults;
 mod invariants;
+mod isolation;
 mod model;
+mod openapi;
+mod pools;
+mod purchases;
 mod replicas;
 mod support;
 mod tenants;
+mod tooljet;
+mod transactions;
 mod verify;

@@ -433,3 +433,33 @@ fn the_denomination_and_prices_are_those_of_the_cycle() {
             .is_ok()
     );
 }
+
+#[test]
+fn a_debit_that_differs_in_any_field_is_another_request() {
+    let changes: [fn(&mut Debit); 10] = [
+        |debit| debit.credits = None,
+        |debit| debit.credits = Some(Credits::whole(2)),
+        |debit| debit.round = Some(Round::Up),
+        |debit| debit.round = Some(Round::Nearest),
+        |debit| debit.mode = Mode::Settle,
+        |debit| debit.attribution.operation = Some(label("a")),
+        |debit| debit.attribution.user_id = Some(label("a")),
+        |debit| debit.attribution.workspace_id = Some(label("a")),
+        |debit| debit.attribution.run_id = Some(label("a")),
+        |debit| debit.attribution.model = Some(label("a")),
+    ];
+    let mut seen = vec![debit(1).fingerprint()];
+    for (which, change) in changes.into_iter().enumerate() {
+        let mut other = debit(1);
+        change(&mut other);
+        assert_eq!(other.fingerprint(), other.clone().fingerprint());
+        assert!(!seen.contains(&other.fingerprint()), "{which}");
+        seen.push(other.fingerprint());
+        other.metadata = Some(Metadata::stored("{}".to_owned()));
+        assert!(
+            !seen.contains(&other.fingerprint()),
+            "{which} with metadata"
+        );
+        seen.push(other.fingerprint());
+    }
+}

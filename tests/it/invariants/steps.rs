@@ -1,8 +1,8 @@
 //! Random steps, biased to the instants and amounts at which rules meet.
 //!
 //! A step is said in relation to the pool ("a millisecond before the cycle ends", "exactly what is
-//! available"), so that it stays interesting while a failing case is made smaller. [`super::script`]
-//! turns it into a command.
+//! available"), so that it stays interesting while a failing case is made smaller. It becomes a
+//! command in [`super::script`].
 
 use chrono::Duration;
 use credit_ledger::ledger::Time;

@@ -183,8 +183,8 @@ impl Pool {
     }
 
     /// Takes the pool to the plan that needs no licence, with that plan's grant; a pool that is on
-    /// one keeps plan and cycle, though not its builders and its own allowance, and gets an entry of
-    /// the kind given, without transfers.
+    /// one keeps plan and cycle, though not its builders and its own allowance, and gets an entry
+    /// of the kind given, without transfers.
     pub fn fall_back(&mut self, at: Instant, to: PoolKind, catalogue: &Catalogue, kept: Kind) {
         self.fallen_back = true;
         self.pending = None;
