@@ -3,8 +3,8 @@
 //! # Bird's-eye view
 //!
 //! ```text
-//! HTTP ──parse──▶ Command ──▶ lane of the pool ──▶ ledger (pure) ──▶ one commit for a batch ──▶ answers
-//! sweeper ───────────▲
+//! HTTP ──▶ Command ──▶ lane of the pool ──▶ ledger (pure) ──▶ one commit ──▶ answers
+//! sweeper ─────▲
 //! ```
 //!
 //! One debit, from end to end: `http` reads the key, the pool's name and the body into types that

@@ -36,7 +36,7 @@ const PLACES: [(&str, &[&str]); 5] = [
     ("axum", &["http", "dashboard"]),
     ("StatusCode", &["http", "dashboard"]),
     ("Utc::now", &["clock"]),
-    ("std::env", &["config", "embedded"]),
+    ("std::env::var", &["config", "embedded"]),
 ];
 
 /// What the ledger may build on besides its own modules. `serde_json` for the value types alone.

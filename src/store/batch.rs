@@ -74,8 +74,8 @@ impl Writer {
         load(&mut self.connection, batch, &READING_POOLS).await
     }
 
-    /// As [`Self::load`], under the row locks of the pools until the next [`Self::write`], for those
-    /// that lost a race. The locks are taken in id order, so two replicas cannot deadlock.
+    /// As [`Self::load`], under the row locks of the pools until the next [`Self::write`]: for
+    /// pools that lost a race. The locks are taken in id order, so two replicas cannot deadlock.
     ///
     /// # Errors
     /// The database is away or a row is corrupt. The writer must then be dropped, and its locks

@@ -153,15 +153,11 @@ async fn verify_pool(
         .bind(id.uuid())
         .fetch(&mut *connection);
     while let Some(row) = stream.try_next().await? {
-        let read = EntryRow::from_row(&row)
-            .map_err(StoreError::from)
-            .and_then(|row| {
-                let seq = row.seq;
-                Ok((seq, Entry::try_from(row)))
-            });
-        let checked = match read? {
-            (_, Ok(entry)) => audit.check(&entry),
-            (seq, Err(error)) => Err(Fault {
+        let row = EntryRow::from_row(&row)?;
+        let seq = row.seq;
+        let checked = match Entry::try_from(row) {
+            Ok(entry) => audit.check(&entry),
+            Err(error) => Err(Fault {
                 seq: Some(seq),
                 what: error.to_string(),
             }),

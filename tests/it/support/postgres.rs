@@ -24,7 +24,6 @@ struct Shared {
 
 /// A database of its own, for one test.
 pub struct Database {
-    pub name: String,
     pub url: String,
 }
 
@@ -45,7 +44,6 @@ impl Database {
             .expect("a database is made");
         Self {
             url: shared.url(&name),
-            name,
         }
     }
 
