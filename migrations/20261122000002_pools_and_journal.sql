@@ -7,6 +7,8 @@ CREATE TABLE pools (
     tenant_id uuid NOT NULL,
     name text NOT NULL,
     created_at timestamptz NOT NULL,
+    -- When the row was made, whatever clock the pool lives on: lists are ordered by it.
+    recorded_at timestamptz NOT NULL,
     -- The head of the journal. A write counts only if `seq` is still what was read.
     seq bigint NOT NULL,
     hash bytea NOT NULL,
@@ -78,7 +80,7 @@ CREATE TABLE pools (
 ) WITH (fillfactor = 70);
 
 CREATE INDEX pools_due ON pools (next_due_at) WHERE next_due_at IS NOT NULL;
-CREATE INDEX pools_of_tenant ON pools (tenant_id, created_at DESC, pool_id DESC);
+CREATE INDEX pools_of_tenant ON pools (tenant_id, recorded_at DESC, pool_id DESC);
 CREATE INDEX pools_of_clock ON pools (tenant_id, test_clock) WHERE test_clock IS NOT NULL;
 
 -- One row for each event of the ledger. Never changed, never removed: the role the service runs as

@@ -1,6 +1,6 @@
 //! The database of a command: the configured one, or the private one of the zero-set-up start.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -8,10 +8,12 @@ use crate::config::{Config, Database, Secret};
 use crate::embedded::{self, EmbeddedError, Server};
 use crate::store::{self, Store, StoreError};
 
-/// How long to wait for a configured database before giving up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command waits for its database.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Connections for the reads of a command that is no service.
 const COMMAND_CONNECTIONS: u32 = 2;
+/// The pause before a database that is away is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where the books are, and the private server if this process runs it.
 pub struct Opened {
@@ -51,33 +53,20 @@ pub async fn open(config: &Config, for_service: bool) -> anyhow::Result<Opened> 
 }
 
 impl Opened {
-    /// Migrates, if asked to, and gives the store with the role to run as.
+    /// A store that nobody can use before [`Self::prepare`] is done.
     ///
     /// # Errors
-    /// The database stays away, or a migration fails.
-    pub async fn store(&self, migrate: bool, reads: u32) -> anyhow::Result<Store> {
-        let started = std::time::Instant::now();
-        let role = loop {
-            match self.role(migrate).await {
-                Ok(role) => break role,
-                Err(StoreError::Unavailable(error)) if started.elapsed() < PATIENCE => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the database is not there yet; trying again"
-                    );
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                Err(error) => return Err(error).context("the database cannot be used"),
-            }
-        };
-        Ok(Store::new(self.url.expose(), reads, role)?)
+    /// The URL cannot be read.
+    pub fn store(&self, reads: u32) -> anyhow::Result<Store> {
+        Store::new(self.url.expose(), reads).context("DATABASE_URL cannot be used")
     }
 
-    async fn role(&self, migrate: bool) -> Result<Option<&'static str>, StoreError> {
-        if migrate {
-            store::migrate(self.migrate_url.expose(), self.url.expose()).await
-        } else {
-            store::existing_role(self.url.expose()).await
+    /// Where it is, for [`prepare`] while this process goes on.
+    #[must_use]
+    pub fn urls(&self) -> Urls {
+        Urls {
+            service: self.url.clone(),
+            migrate: self.migrate_url.clone(),
         }
     }
 
@@ -93,11 +82,58 @@ impl Opened {
     }
 }
 
+/// The URLs of a database.
+pub struct Urls {
+    service: Secret,
+    migrate: Secret,
+}
+
+/// Migrates, if asked to, and tells the store what to run as. A database that is away is waited
+/// for: for ever, or so long.
+///
+/// # Errors
+/// A migration fails, or the database stays away.
+pub async fn prepare(
+    urls: &Urls,
+    store: &Store,
+    migrate: bool,
+    patience: Option<Duration>,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let again = || patience.is_none_or(|patience| started.elapsed() < patience);
+    loop {
+        match urls.role(migrate).await {
+            Ok(role) => {
+                store.run_as(role);
+                return Ok(());
+            }
+            Err(StoreError::Unavailable(error)) if again() => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database is not there yet; trying again"
+                );
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            Err(error) => return Err(error).context("the database cannot be used"),
+        }
+    }
+}
+
+impl Urls {
+    async fn role(&self, migrate: bool) -> Result<Option<&'static str>, StoreError> {
+        if migrate {
+            store::migrate(self.migrate.expose(), self.service.expose()).await
+        } else {
+            store::existing_role(self.service.expose()).await
+        }
+    }
+}
+
 /// Opens the store for a command that is no service: no migration.
 pub async fn for_command(config: &Config) -> anyhow::Result<(Opened, Store)> {
     let opened = open(config, false).await?;
-    let store = opened
-        .store(opened.server.is_some(), COMMAND_CONNECTIONS)
-        .await?;
+    let store = opened.store(COMMAND_CONNECTIONS)?;
+    let migrate = opened.server.is_some();
+    prepare(&opened.urls(), &store, migrate, Some(PATIENCE)).await?;
     Ok((opened, store))
 }

@@ -13,6 +13,7 @@ mod tenants;
 mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -73,9 +74,12 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let result = runtime
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(run(command, config)));
+    let result = runtime.map_err(Into::into).and_then(|runtime| {
+        let result = runtime.block_on(run(command, config));
+        // Connections of clients that neither speak nor hang up are not waited for.
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        result
+    });
     result.unwrap_or_else(|error: anyhow::Error| {
         eprintln!("credit-ledger: {error:#}");
         ExitCode::FAILURE

@@ -1,10 +1,11 @@
 //! `credit-ledger serve`: the service, from its database to its last answer.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -19,11 +20,22 @@ use crate::lanes::{LaneLimits, Lanes};
 use crate::store::Store;
 use crate::telemetry;
 
+/// How long lanes and connections may take to end.
+const FINISH: Duration = Duration::from_secs(2);
+
 /// Serves until a signal says stop.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    // Heard from the first moment on, also while the database is still waited for.
+    let mut stop = StopSignal::listen()?;
     let service = Service::start(&config).await?;
-    service.announce();
-    stop_signal().await?;
+    tokio::select! {
+        () = stop.received() => {}
+        prepared = service.prepare() => {
+            prepared?;
+            service.announce();
+            stop.received().await;
+        }
+    }
     tracing::info!(
         "stopping: not ready any more, serving on for {:?}",
         config.drain
@@ -47,12 +59,13 @@ pub struct Service {
     store: Store,
     lanes: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
+    migrate: bool,
     server: JoinHandle<std::io::Result<()>>,
     stop: watch::Sender<bool>,
 }
 
 impl Service {
-    /// Opens the database, migrates, starts lanes, sweeper and listener.
+    /// Starts listener, lanes and sweeper. The database is still to be prepared.
     ///
     /// # Errors
     /// A part does not start.
@@ -60,9 +73,7 @@ impl Service {
         let metrics = telemetry::metrics();
         let opened = database::open(config, true).await?;
         let (operator_key, key_is_ours) = operator_key(config)?;
-        let store = opened
-            .store(config.auto_migrate, config.read_connections)
-            .await?;
+        let store = opened.store(config.read_connections)?;
         let clock = Clock::System;
         let limits = LaneLimits {
             lanes: config.lanes,
@@ -102,9 +113,19 @@ impl Service {
             store,
             lanes: lane_handles,
             sweeper,
+            migrate: config.auto_migrate,
             server,
             stop,
         })
+    }
+
+    /// Prepares the database: waits for it and migrates. Until this is done, every answer that
+    /// needs it is 503.
+    ///
+    /// # Errors
+    /// A migration fails.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        database::prepare(&self.opened.urls(), &self.store, self.migrate, None).await
     }
 
     /// Says on standard output where it listens, and a key that nobody else knows.
@@ -122,11 +143,15 @@ impl Service {
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.stop.send(true);
         self.server.await.context("the listener panicked")??;
-        let _ = self.sweeper.await;
-        for lane in self.lanes {
-            let _ = lane.await;
-        }
-        self.store.close().await;
+        let rest = async {
+            let _ = self.sweeper.await;
+            for lane in self.lanes {
+                let _ = lane.await;
+            }
+            self.store.close().await;
+        };
+        // A connection that was cut off may hold on to its lane: nothing is queued there any more.
+        let _ = tokio::time::timeout(FINISH, rest).await;
         self.opened.close().await
     }
 }
@@ -152,12 +177,37 @@ async fn wait_for(mut stopped: watch::Receiver<bool>) {
 }
 
 /// SIGTERM, as an orchestrator sends it, or Ctrl-C.
-pub async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+pub struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    /// Hears them from now on.
+    ///
+    /// # Errors
+    /// The system lets us not.
+    pub fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
+
+    /// Waits for one.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Waits for one that comes from now on.
+///
+/// # Errors
+/// The system lets us hear none.
+pub async fn stop_signal() -> anyhow::Result<()> {
+    StopSignal::listen()?.received().await;
     Ok(())
 }

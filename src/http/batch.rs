@@ -155,7 +155,8 @@ fn read(caller: &Caller, item: &RawValue) -> Result<Job, Problem> {
     let name: Result<PoolName, _> = item.pool.parse();
     let pool = name.map_err(|error| Problem::invalid("pool", error.to_string()))?;
     caller.require_pool(&pool)?;
-    let key = item.idempotency_key.ok_or_else(|| {
+    let key = item.idempotency_key.filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| {
         Problem::new(
             codes::IDEMPOTENCY_KEY_MISSING,
             "the item has no idempotency_key",

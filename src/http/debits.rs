@@ -271,7 +271,7 @@ pub async fn get_debits(
     violations.finish()?;
     let current = reading::existing(&app, caller.tenant, &pool).await?;
     let filter = EntryFilter {
-        kinds: vec![Kind::Debit],
+        kinds: vec![Kind::Debit.as_str()],
         run_id: query.run_id,
         user_id: query.user_id,
         ..EntryFilter::default()

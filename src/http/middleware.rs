@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -53,6 +53,11 @@ pub async fn around(mut request: Request, next: Next) -> Response {
         write_problem(&mut response, &problem, id_text, tooljet);
     }
     response.headers_mut().insert(REQUEST_ID, id.clone());
+    if tooljet {
+        // A stale balance is a wrong one, and so is a stale refusal.
+        let no_store = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(CACHE_CONTROL, no_store);
+    }
     count(method, route, response.status().as_u16(), started);
     response
 }

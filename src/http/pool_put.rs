@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::extract::{Amount, MetadataBody, Violations, patch};
+use super::extract::{Amount, MetadataBody, Object, Violations, patch};
 use super::problem::Problem;
 use super::time::{DayEnd, Stamp};
 use super::words::{LicenseTypeWord, LimitsShape, SeatsShape, TermWord};
@@ -44,7 +44,7 @@ pub struct PutPoolRequest {
     /// A running licence is kept when this is left out.
     #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<LicenseRequest>)]
-    license: Patch<LicenseRequest>,
+    license: Patch<Object<LicenseRequest>>,
     /// A test clock of the tenant: given once, sandbox tenants only.
     #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<Uuid>)]
@@ -72,7 +72,7 @@ pub struct LicenseRequest {
     /// What it allows.
     #[serde(default)]
     #[schema(value_type = Option<LimitsShape>)]
-    limits: Option<LicenseLimits>,
+    limits: Option<Object<LicenseLimits>>,
 }
 
 impl PutPoolRequest {
@@ -109,7 +109,7 @@ impl PutPoolRequest {
         let license = match self.license {
             Patch::Keep => Patch::Keep,
             Patch::Clear => Patch::Clear,
-            Patch::Set(license) => Patch::Set(license.read(&mut violations)),
+            Patch::Set(Object(license)) => Patch::Set(license.read(&mut violations)),
         };
         violations.finish()?;
         Ok(PutPool {
@@ -148,7 +148,7 @@ impl LicenseRequest {
             kind: self.kind,
             expires_at: expires_at.map(|DayEnd(at)| at),
             grace_until: grace_until.map(|DayEnd(at)| at),
-            limits: self.limits,
+            limits: self.limits.map(|Object(limits)| limits),
         }
     }
 }

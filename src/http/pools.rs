@@ -24,8 +24,8 @@ use super::time::Stamp;
 use super::words::StatusWord;
 use crate::lanes::{Job, PoolView, Reply};
 use crate::ledger::{
-    Actor, Change, ClockId, Command, Patch, PlanCode, Pool, PoolId, PoolName, Refusal,
-    SignedCredits, TenantId, Time,
+    Actor, Change, ClockId, Command, Patch, PlanCode, PoolId, PoolName, Refusal, SignedCredits,
+    TenantId, Time,
 };
 use crate::store::{PoolFilter, PoolStatus, TenantMode};
 
@@ -183,14 +183,18 @@ pub async fn get_pools(
         .store
         .list_pools(caller.tenant, &filter, i64::from(limit) + 1)
         .await?;
+    let keys: Vec<_> = stored
+        .iter()
+        .map(|row| (Stamp(row.recorded_at), row.pool.id))
+        .collect();
     let pools = reading::all_as_of_now(&app, caller.tenant, stored).await?;
-    let views: Vec<_> = pools.into_iter().map(reading::Current::view).collect();
-    let key = |pool: &Pool| (Stamp(pool.created_at), pool.id);
+    let views = pools.into_iter().map(reading::Current::view);
+    let rows: Vec<_> = keys.into_iter().zip(views).collect();
     let page = Page::of(
         limit,
-        views.iter().collect(),
-        |view| key(&view.pool),
-        |view| PoolBody::new(view, None),
+        rows.iter().collect(),
+        |(key, _)| *key,
+        |(_, view)| PoolBody::new(view, None),
     );
     Ok(answer::ok(&page))
 }

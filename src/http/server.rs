@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{App, router};
 
 /// How long requests under way may take once no more are accepted.
-const FINISH: Duration = Duration::from_secs(8);
+const FINISH: Duration = Duration::from_secs(6);
 
 /// Serves until `stop` is done, then accepts nothing more and lets requests under way finish.
 ///

@@ -24,6 +24,7 @@ use super::problem::Problem;
 use super::reading;
 use super::time::Stamp;
 use super::transactions_csv;
+use crate::ledger::UnknownKind;
 use crate::ledger::{
     Credits, Entry, EntryId, IdempotencyKey, KeyId, Kind, Label, Metadata, PoolName, PurchaseId,
     Reason, Time, Transfer,
@@ -137,13 +138,34 @@ struct TransferBody {
     credits: Credits,
 }
 
+/// A kind of entry that the API knows. Some come with features that this service has not yet: a
+/// filter for them finds nothing.
+fn kind_word(word: &str) -> Result<&'static str, UnknownKind> {
+    const TO_COME: [&str; 9] = [
+        "refund",
+        "hold",
+        "hold_extend",
+        "release",
+        "hold_expiry",
+        "clawback",
+        "clawback_reversal",
+        "import",
+        "upgrade",
+    ];
+    let known = Kind::ALL.iter().map(|kind| kind.as_str()).chain(TO_COME);
+    known
+        .into_iter()
+        .find(|known| *known == word)
+        .ok_or(UnknownKind)
+}
+
 impl TransactionsQuery {
     fn read(self) -> Result<(EntryFilter, PageRequest<i64>), Problem> {
         let mut violations = Violations::new();
         let page = PageRequest::read(&mut violations, self.limit, self.cursor.as_deref());
         let kinds = self
             .kind
-            .map(|kinds| kinds.split(',').map(str::parse::<Kind>).collect());
+            .map(|kinds| kinds.split(',').map(kind_word).collect());
         let kinds = violations.take("kind", kinds);
         let mut label =
             |field, text: Option<String>| violations.take(field, text.map(Label::try_from));
@@ -298,7 +320,7 @@ mod tests {
             ..TransactionsQuery::default()
         };
         let (filter, _) = query("debit,renewal", "u-1").read().expect("a good query");
-        assert_eq!(filter.kinds, [Kind::Debit, Kind::Renewal]);
+        assert_eq!(filter.kinds, ["debit", "renewal"]);
         let problem = query("debit,gift", "\n")
             .read()
             .expect_err("two bad filters");

@@ -1,9 +1,10 @@
 //! Credits given or taken by hand.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::book::Draft;
 use super::hash::Canonical;
+use super::word::words;
 use super::{
     Account, Actor, Book, Catalogue, Credits, Details, Entry, Fingerprint, Kind, LiveAddons,
     Reason, Refusal, SignedCredits, Time, Transfer, add_months,
@@ -11,8 +12,8 @@ use super::{
 use std::sync::Arc;
 
 /// One of the two buckets of spendable credits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Bucket {
     /// The current cycle's credits.
     Monthly,
@@ -31,16 +32,12 @@ pub struct Adjustment {
     pub reason: Reason,
 }
 
-impl Bucket {
-    /// The word in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Monthly => "monthly",
-            Self::Addon => "addon",
-        }
-    }
+words!(Bucket {
+    Monthly => "monthly",
+    Addon => "addon",
+});
 
+impl Bucket {
     const fn account(self) -> Account {
         match self {
             Self::Monthly => Account::Monthly,

@@ -143,6 +143,8 @@ mod tests {
         assert_eq!(book.pool().closed_at, Some(time(NOW)));
         assert_eq!(book.pool().available().units(), 79_900);
         assert_eq!(book.pool().next_due_at(), None);
+        let frozen = book.pool().balance(time("2030-01-01"));
+        assert_eq!(frozen.as_of, time(NOW));
     }
 
     #[test]

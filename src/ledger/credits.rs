@@ -11,6 +11,8 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::word::words;
+
 /// Hundredths in one credit.
 const UNITS: i64 = 100;
 
@@ -340,14 +342,19 @@ pub enum Denomination {
 }
 
 /// How an amount that is no multiple of the denomination is brought to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Round {
     /// To the next multiple above.
     Up,
     /// To the nearest multiple, halves up. What comes out as nothing is no amount to debit.
     Nearest,
 }
+
+words!(Round {
+    Up => "up",
+    Nearest => "nearest",
+});
 
 impl Denomination {
     /// The step in hundredths of a credit.

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::book::Draft;
 use super::hash::Canonical;
+use super::word::words;
 use super::{
     Account, Actor, Attribution, Book, Catalogue, Credits, Details, Entry, Fingerprint, Kind,
     Label, Metadata, Operation, Pool, Refusal, Round, SignedCredits, Time, Transfer,
 };
 
 /// What happens when the pool is short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Mode {
     /// The debit is refused: the default.
     #[default]
@@ -22,16 +23,10 @@ pub enum Mode {
     Settle,
 }
 
-impl Mode {
-    /// The word in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Strict => "strict",
-            Self::Settle => "settle",
-        }
-    }
-}
+words!(Mode {
+    Strict => "strict",
+    Settle => "settle",
+});
 
 /// Credits to be spent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,10 +93,7 @@ impl Debit {
         let mut form = Canonical::new("debit")
             .optional(self.credits.map(Credits::units))
             .text(Some(self.mode.as_str()))
-            .text(self.round.map(|round| match round {
-                Round::Up => "up",
-                Round::Nearest => "nearest",
-            }));
+            .text(self.round.map(Round::as_str));
         for label in labels {
             form = form.text(label.as_ref().map(Label::as_str));
         }

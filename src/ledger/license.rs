@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 use super::plan::Seats;
+use super::word::words;
 
 /// How long a trial without an end of its own lasts, counted from the first trial ever.
 const TRIAL: Duration = Duration::days(14);
 
 /// What kind of licence it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum LicenseType {
     /// The free self-hosted edition.
     Basic,
@@ -55,8 +56,7 @@ pub struct License {
 }
 
 /// What a licence is at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LicenseStatus {
     /// There is none.
     None,
@@ -67,6 +67,21 @@ pub enum LicenseStatus {
     /// Over.
     Expired,
 }
+
+words!(LicenseType {
+    Basic => "basic",
+    Trial => "trial",
+    Paid => "paid",
+    Business => "business",
+    Enterprise => "enterprise",
+});
+
+words!(LicenseStatus {
+    None => "none",
+    Active => "active",
+    Grace => "grace",
+    Expired => "expired",
+});
 
 impl License {
     /// The instant at which the pool falls back to its free plan.

@@ -45,6 +45,7 @@ mod refusal;
 mod samples;
 mod terms;
 mod text;
+mod word;
 
 pub use account::{Account, Accounts, Transfer, TransferError};
 pub use adjustment::{Adjustment, Bucket};
@@ -67,6 +68,7 @@ pub use purchase::{Purchase, check_purchase};
 pub use refusal::Refusal;
 pub use terms::{Change, Patch, Pending, PutPool, Requested, Term, Terms};
 pub use text::{Code, IdempotencyKey, Label, Metadata, Reason, TextError};
+pub use word::UnknownWord;
 
 /// A moment, in UTC, always cut to whole milliseconds at the edge.
 pub type Time = chrono::DateTime<chrono::Utc>;

@@ -158,7 +158,8 @@ impl Pool {
         let held_addon = self.accounts.bucket(Account::HeldAddon);
         let renews_at = self.cycle.end;
         Balance {
-            as_of,
+            // A closed pool is frozen: what it had then is what it has.
+            as_of: self.closed_at.unwrap_or(as_of),
             version: self.seq,
             monthly: MonthlyBalance {
                 granted: self.granted,

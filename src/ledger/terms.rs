@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advance::{end_license, free_terms, keep_free_plan, turn_over};
 use super::book::Draft;
+use super::word::words;
 use super::{
     Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, Kind, License, Metadata,
     PlanCode, PlanVersion, Pool, PoolId, PoolName, Refusal, Seats, TenantId, Time,
@@ -34,8 +35,8 @@ pub struct Pending {
 }
 
 /// How often the customer pays. Credits renew monthly all the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Term {
     /// Every month.
     #[default]
@@ -105,8 +106,7 @@ pub struct PutPool {
 }
 
 /// What a PUT did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The pool was made.
     Created,
@@ -119,6 +119,19 @@ pub enum Change {
     /// The allowance stays as it is.
     Equal,
 }
+
+words!(Term {
+    Monthly => "monthly",
+    Annual => "annual",
+});
+
+words!(Change {
+    Created => "created",
+    None => "none",
+    Increase => "increase",
+    Decrease => "decrease",
+    Equal => "equal",
+});
 
 impl Terms {
     /// What a plan's version grants on these terms; `None` where it needs an allowance of the
@@ -241,7 +254,13 @@ impl PutPool {
         if !returns && (same_terms || book.pool.fallen_back) {
             self.take_request(book, requested, now);
             changed_terms(book, actor, now);
-            return Ok(Change::Equal);
+            // What is requested compares with what was granted as it did before.
+            let waits = book.pool.pending.is_some();
+            return Ok(if waits {
+                Change::Decrease
+            } else {
+                Change::Equal
+            });
         }
         self.change_allowance(book, catalogue, actor, requested, now)
     }

@@ -123,7 +123,7 @@ async fn load(
 
 fn reading_pools(lock: &str) -> String {
     format!(
-        "SELECT {POOL_COLUMNS}, t.catalogue_version, c.now AS clock_now
+        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now
         FROM pools AS p
         JOIN tenants AS t ON t.tenant_id = p.tenant_id
         LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
@@ -152,6 +152,7 @@ async fn load_pools(
 pub(super) fn stored_pool(row: &sqlx::postgres::PgRow) -> Result<StoredPool, StoreError> {
     Ok(StoredPool {
         pool: Pool::try_from(PoolRow::from_row(row)?)?,
+        recorded_at: row.try_get("recorded_at")?,
         catalogue_version: row.try_get("catalogue_version")?,
         clock_now: row.try_get("clock_now")?,
     })
@@ -337,8 +338,8 @@ static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
             WHERE p.pool_id = b.pool_id
             RETURNING p.pool_id
         ), created AS (
-            INSERT INTO pools ({SAVED_COLUMNS})
-            SELECT {values}
+            INSERT INTO pools ({SAVED_COLUMNS}, recorded_at)
+            SELECT {values}, $3
             FROM unnest($1::pool_input[]) AS b
             WHERE b.read_seq = 0
             ON CONFLICT (pool_id) DO NOTHING

@@ -58,6 +58,8 @@ impl From<sqlx::Error> for StoreError {
                 let constraint = database.constraint().map(str::to_owned);
                 match (code.as_ref(), constraint) {
                     // Shutting down, starting up, out of connections or disk, cancelled.
+                    // Migrations are still to come.
+                    ("42P01" | "3F000", _) => Self::Unavailable(error),
                     ("57P01" | "57P02" | "57P03" | "57P05" | "57014", _) => {
                         Self::Unavailable(error)
                     }

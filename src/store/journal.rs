@@ -9,13 +9,13 @@ use sqlx::AssertSqlSafe;
 use super::deadline::{within, within_scan};
 use super::rows::{ENTRY_COLUMNS, EntryRow};
 use super::{Store, StoreError};
-use crate::ledger::{Entry, EntryId, Kind, Label, PoolId, Time};
+use crate::ledger::{Entry, EntryId, Label, PoolId, Time};
 
 /// Which entries of a pool to list.
 #[derive(Clone, Debug, Default)]
 pub struct EntryFilter {
     /// Only of these kinds; of all, when empty.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<&'static str>,
     /// Only what this user caused.
     pub user_id: Option<Label>,
     /// Only what was done in this workspace.
@@ -71,7 +71,6 @@ impl Store {
         let first = self.first_since(pool, filter.from).await?;
         let end = self.first_since(pool, filter.to).await?;
         let end = end.into_iter().chain(before).min();
-        let kinds: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
         let statement = format!(
             "SELECT {ENTRY_COLUMNS}
             FROM entries AS e
@@ -91,7 +90,7 @@ impl Store {
             .bind(pool.uuid())
             .bind(first)
             .bind(end)
-            .bind(kinds)
+            .bind(&filter.kinds)
             .bind(filter.user_id.as_ref().map(Label::as_str))
             .bind(filter.workspace_id.as_ref().map(Label::as_str))
             .bind(filter.operation.as_ref().map(Label::as_str))

@@ -21,10 +21,11 @@ mod usage;
 mod verify;
 
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
 pub use batch::{BatchKey, Loaded, Writer};
 pub use catalogue::*;
@@ -41,6 +42,8 @@ pub use verify::*;
 
 /// How long connecting may take: an answer must come within two seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// How long a connection may lie idle and be used again unasked.
+const TRUSTED_IDLE: Duration = Duration::from_millis(100);
 /// How long a read may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How many reads may look through much at once: however many there are, balances stay readable.
@@ -48,34 +51,49 @@ const SCANS: u32 = 4;
 /// What ends such a read on the server, whether or not its client still waits.
 const SCAN_TIMEOUT: &str = "20s";
 
+/// What connections run as, once it is known.
+type Role = OnceLock<Option<&'static str>>;
+
 /// Where the books are kept.
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
     scans: PgPool,
     options: PgConnectOptions,
+    role: Arc<Role>,
     catalogues: CatalogueCache,
     keys: KeyCache,
 }
 
 impl Store {
-    /// A store at a database URL, with at most so many connections for reads. Connects when first
-    /// used, so the service starts without its database and recovers by itself.
-    ///
-    /// `role` is what every connection runs as: the one that cannot change the journal.
+    /// A store at a database URL, with at most so many connections for reads. It connects when
+    /// first used, and lets nobody use a connection before [`Self::run_as`] was called: so the
+    /// service starts without its database, and never runs as more than it should.
     ///
     /// # Errors
     /// The URL cannot be read.
-    pub fn new(url: &str, reads: u32, role: Option<&str>) -> Result<Self, StoreError> {
-        let mut options = PgConnectOptions::from_str(url)?.application_name("credit-ledger");
-        if let Some(role) = role {
-            options = options.options([("role", role)]);
-        }
+    pub fn new(url: &str, reads: u32) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)?.application_name("credit-ledger");
+        let role = Arc::new(OnceLock::new());
         let pool = |connections| {
+            let role = Arc::clone(&role);
             PgPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
+                .after_connect(move |connection, _| {
+                    let role = Arc::clone(&role);
+                    Box::pin(async move { take_role(connection, &role).await })
+                })
+                .before_acquire(|connection, use_of_it| {
+                    Box::pin(async move {
+                        // One that lay idle may have been cut; under load there are none.
+                        if use_of_it.idle_for > TRUSTED_IDLE {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
         };
         let bounded = options
             .clone()
@@ -83,10 +101,17 @@ impl Store {
         Ok(Self {
             reads: pool(reads).connect_lazy_with(options.clone()),
             scans: pool(SCANS).connect_lazy_with(bounded),
+            role,
             options,
             catalogues: CatalogueCache::default(),
             keys: KeyCache::default(),
         })
+    }
+
+    /// Says what every connection runs as: the role that cannot change the journal, or, with
+    /// `None`, the user that connects. The first call counts.
+    pub fn run_as(&self, role: Option<&'static str>) {
+        self.role.get_or_init(|| role);
     }
 
     /// The connections for reads.
@@ -104,10 +129,14 @@ impl Store {
     /// # Errors
     /// The database is away.
     async fn dedicated(&self) -> Result<PgConnection, StoreError> {
-        let connecting = PgConnection::connect_with(&self.options);
+        let connecting = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            take_role(&mut connection, &self.role).await?;
+            Ok(connection)
+        };
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connection) => Ok(connection?),
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            Ok(connection) => connection,
+            Err(_) => Err(StoreError::timed_out()),
         }
     }
 
@@ -123,5 +152,19 @@ impl Store {
     pub async fn close(&self) {
         self.reads.close().await;
         self.scans.close().await;
+    }
+}
+
+/// Makes a connection run as the role; an error while it is not known which.
+async fn take_role(connection: &mut PgConnection, role: &Role) -> Result<(), sqlx::Error> {
+    match role.get() {
+        None => Err(sqlx::Error::PoolTimedOut),
+        Some(None) => Ok(()),
+        Some(Some(role)) => {
+            connection
+                .execute(AssertSqlSafe(format!("SET ROLE {role}")))
+                .await?;
+            Ok(())
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<StoredPool>, StoreError> {
         let statement = format!(
-            "SELECT {POOL_COLUMNS}, t.catalogue_version, c.now AS clock_now
+            "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now
             FROM pools AS p
             JOIN tenants AS t ON t.tenant_id = p.tenant_id
             LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
@@ -70,8 +70,8 @@ impl Store {
                 -- Nothing renews or expires in a closed pool.
                 AND ($8::timestamptz IS NULL OR (p.cycle_end < $8 AND p.closed_at IS NULL))
                 AND ($9::timestamptz IS NULL OR (p.addon_expires_at < $9 AND p.closed_at IS NULL))
-                AND ($10::timestamptz IS NULL OR (p.created_at, p.pool_id) < ($10, $11))
-            ORDER BY p.created_at DESC, p.pool_id DESC
+                AND ($10::timestamptz IS NULL OR (p.recorded_at, p.pool_id) < ($10, $11))
+            ORDER BY p.recorded_at DESC, p.pool_id DESC
             LIMIT $12"
         );
         let ids = |pools: &Vec<PoolId>| pools.iter().map(|pool| pool.uuid()).collect::<Vec<Uuid>>();

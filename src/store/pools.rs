@@ -14,6 +14,8 @@ use crate::ledger::{ClockId, Pool, PoolId, PoolName, TenantId, Time};
 pub struct StoredPool {
     /// Its state; what is due may not be booked yet.
     pub pool: Pool,
+    /// When its row was made.
+    pub recorded_at: Time,
     /// The version of its tenant's catalogue.
     pub catalogue_version: i64,
     /// The time on its test clock, if it lives on one.
@@ -79,7 +81,7 @@ impl Store {
             .map(|name| PoolId::of(tenant, name).uuid())
             .collect();
         let statement = format!(
-            "SELECT {POOL_COLUMNS}, t.catalogue_version, c.now AS clock_now
+            "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now
             FROM pools AS p
             JOIN tenants AS t ON t.tenant_id = p.tenant_id
             LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock

@@ -70,7 +70,7 @@ async fn each_item_has_its_own_answer_and_none_stops_the_others() {
         (422, "idempotency_key_reused"),
         (404, "pool_not_found"),
         (422, "validation_failed"),
-        (422, "validation_failed"),
+        (400, "idempotency_key_missing"),
         (400, "idempotency_key_missing"),
         (422, "validation_failed"),
         (422, "validation_failed"),

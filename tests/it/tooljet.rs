@@ -172,7 +172,7 @@ async fn problems_carry_what_tooljet_reads() {
         (&json!(422), &json!("id"))
     );
     let unknown = app
-        .get("/api/ai/organizations/x/usage?groupBy=user")
+        .get("/api/ai/selfhost-customers/x/usage?groupBy=user")
         .send()
         .await;
     unknown.refused(422, "validation_failed");

@@ -60,6 +60,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn make(service: &Service) -> anyhow::Result<Demo> {
+    service.prepare().await?;
     let authority = Authority::parse(&service.base_url)?;
     let operator_key = service.operator_key.clone();
     let operator_key = operator_key.context("there is no operator key")?;

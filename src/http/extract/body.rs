@@ -11,7 +11,6 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::error::Category;
 
 use crate::http::codes;
 use crate::http::extract::Object;
@@ -99,8 +98,8 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Prob
     if let Err(not_json) = serde_json::from_slice::<IgnoredAny>(bytes) {
         return malformed(&not_json);
     }
-    let out_of_range = error.to_string().starts_with("number out of range");
-    if error.classify() != Category::Data && !out_of_range {
+    // It is JSON, so what is wrong is its shape, unless it is too deep to be read at all.
+    if error.to_string().starts_with("recursion limit exceeded") {
         return malformed(error);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);

@@ -123,7 +123,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         const NAME: &str = "Idempotency-Key";
         let mut given = parts.headers.get_all("idempotency-key").iter();
-        let Some(first) = given.next() else {
+        let Some(first) = given.next().filter(|key| !key.is_empty()) else {
             return Err(Problem::plain(codes::IDEMPOTENCY_KEY_MISSING));
         };
         if given.next().is_some() {

@@ -33,11 +33,12 @@ impl Amount {
     ///
     /// # Errors
     /// The rule it breaks.
-    pub fn signed(self) -> Result<SignedCredits, CreditsError> {
-        let amount = self.0?;
+    pub fn signed(self) -> Result<SignedCredits, String> {
+        let amount = self.0.map_err(|error| error.to_string())?;
         match Credits::requested(amount.abs().signed()) {
             Ok(_) => Ok(amount),
-            Err(error) => Err(error),
+            Err(CreditsError::NotPositive) => Err("must not be 0".to_owned()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -269,8 +270,11 @@ mod tests {
         let units = |text| amount(text).signed().map(SignedCredits::units);
         assert_eq!(units("-12.5"), Ok(-1_250));
         assert_eq!(units("12.5"), Ok(1_250));
-        assert_eq!(units("0"), Err(CreditsError::NotPositive));
-        assert_eq!(units("-1000000001"), Err(CreditsError::TooLarge));
+        assert_eq!(units("0"), Err("must not be 0".to_owned()));
+        assert_eq!(
+            units("-1000000001"),
+            Err(CreditsError::TooLarge.to_string())
+        );
     }
 
     #[test]

@@ -13,21 +13,21 @@ use crate::model::{Answer, Command, Model};
 
 #[test]
 fn the_core_answers_as_the_model_does() {
-    holds(900, steps::case(Mix::Everything, 60), |case| {
+    holds(700, steps::case(Mix::Everything, 60), |case| {
         Duel::of(&case).fight(&case)
     });
 }
 
 #[test]
 fn the_core_keeps_addon_credits_as_the_model_does() {
-    holds(500, steps::case(Mix::Addons, 40), |case| {
+    holds(400, steps::case(Mix::Addons, 40), |case| {
         Duel::of(&case).fight(&case)
     });
 }
 
 #[test]
 fn the_core_takes_storms_of_puts_as_the_model_does() {
-    holds(500, steps::case(Mix::Puts, 40), |case| {
+    holds(400, steps::case(Mix::Puts, 40), |case| {
         Duel::of(&case).fight(&case)
     });
 }

@@ -238,7 +238,11 @@ impl Model {
         pool.first_trial_at = first_trial_at;
         pool.requested = request;
         pool.write(Kind::TermsChange, now, vec![]);
-        Ok(Change::Equal)
+        // The terms that are requested compare with what was granted as they did before.
+        Ok(match pool.pending {
+            Some(_) => Change::Decrease,
+            None => Change::Equal,
+        })
     }
 
     /// Rules 3 and 4: compared with what the current cycle was granted.

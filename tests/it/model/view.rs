@@ -82,8 +82,10 @@ impl Pool {
             .map(|entry| entry.moved(Account::Monthly, Account::Consumed))
             .sum();
         let renews_at = self.cycle_end();
+        // Rule 8: closing froze it, and nothing was written since.
+        let frozen_at = self.journal.last().filter(|_| self.closed);
         Balance {
-            as_of,
+            as_of: frozen_at.map_or(as_of, |close| close.at),
             version: self.version(),
             available: self.available(),
             held: 0,

@@ -117,7 +117,8 @@ impl TestApp {
 
 /// Serves a database in this process; gives a client with the operator's key.
 pub async fn serve(url: &str, clock: ManualClock) -> (Client, Store, Lanes) {
-    let store = Store::new(url, 4, Some("credit_ledger_app")).expect("a good URL");
+    let store = Store::new(url, 4).expect("a good URL");
+    store.run_as(Some("credit_ledger_app"));
     let clock = Clock::from(clock);
     let limits = LaneLimits {
         lanes: 2,

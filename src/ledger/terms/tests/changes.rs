@@ -189,7 +189,11 @@ fn what_only_changes_details_leaves_a_pending_decrease_alone() {
         metadata: metadata(),
         ..PutPool::default()
     };
-    assert_eq!(change(&mut book, NOW, details), Change::Equal);
+    assert_eq!(
+        change(&mut book, NOW, details),
+        Change::Decrease,
+        "the request as a whole is still for less"
+    );
     assert!(book.pool().pending.is_some());
 }
 
