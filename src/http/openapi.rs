@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -141,10 +142,22 @@ pub fn complete(mut api: OpenApi) -> OpenApi {
         SecurityRequirement::new("api_key", none()),
     ]);
     // Not among the routes that the document is made of, but served beside them.
-    let mut own = __path_get_document::operation();
-    own.tags = Some(vec!["service".to_owned()]);
-    api.paths
-        .add_path_operation(DOCUMENT, __path_get_document::methods(), own);
+    let own = [
+        (
+            DOCUMENT,
+            __path_get_document::methods(),
+            __path_get_document::operation(),
+        ),
+        (
+            "/docs",
+            __path_get_docs::methods(),
+            __path_get_docs::operation(),
+        ),
+    ];
+    for (path, methods, mut operation) in own {
+        operation.tags = Some(vec!["service".to_owned()]);
+        api.paths.add_path_operation(path, methods, operation);
+    }
     for item in api.paths.paths.values_mut() {
         operations(item).for_each(add_common);
     }
@@ -211,10 +224,46 @@ pub fn router<S: Clone + Send + Sync + 'static>(api: &OpenApi) -> Router<S> {
     let config = Config::from(DOCUMENT)
         .validator_url("none")
         .default_models_expand_depth(0);
-    let page = Router::from(SwaggerUi::new("/docs").config(config));
+    let index = Index::of(&config);
+    let page = Router::from(SwaggerUi::new("/docs/page").config(config));
     Router::new()
         .route(DOCUMENT, get(get_document).layer(document))
+        .route("/docs", get(get_docs).layer(Extension(index)))
         .merge(page.layer(map_response(as_problem)))
+}
+
+/// The page itself, served at `/docs` without a redirect; its parts lie below `/docs/page/`.
+#[derive(Clone)]
+struct Index(Bytes);
+
+impl Index {
+    fn of(config: &Config<'static>) -> Self {
+        let file = utoipa_swagger_ui::serve("index.html", Arc::new(config.clone()));
+        let file = file
+            .ok()
+            .flatten()
+            .expect("the page is part of this program");
+        let html = String::from_utf8_lossy(&file.bytes);
+        Self(
+            html.replacen("<head>", "<head><base href=\"/docs/page/\">", 1)
+                .into(),
+        )
+    }
+}
+
+/// Shows this document as a page
+///
+/// Works without the internet.
+#[utoipa::path(
+    get,
+    path = "/docs",
+    tag = "service",
+    security(()),
+    responses((status = 200, description = "HTML", content_type = "text/html", body = String))
+)]
+async fn get_docs(Extension(Index(html)): Extension<Index>) -> Response {
+    let content_type = HeaderValue::from_static("text/html; charset=utf-8");
+    ([(CONTENT_TYPE, content_type)], html).into_response()
 }
 
 /// The page's own 404s are plain text.

@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 use super::book::Draft;
 use super::hash::Canonical;
-use super::word::words;
 use super::{
     Account, Actor, Book, Catalogue, Credits, Details, Entry, Fingerprint, Kind, LiveAddons,
     Reason, Refusal, SignedCredits, Time, Transfer, add_months,

@@ -11,8 +11,6 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::word::words;
-
 /// Hundredths in one credit.
 const UNITS: i64 = 100;
 

@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::book::Draft;
 use super::hash::Canonical;
-use super::word::words;
 use super::{
     Account, Actor, Attribution, Book, Catalogue, Credits, Details, Entry, Fingerprint, Kind,
     Label, Metadata, Operation, Pool, Refusal, Round, SignedCredits, Time, Transfer,

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 use super::plan::Seats;
-use super::word::words;
 
 /// How long a trial without an end of its own lasts, counted from the first trial ever.
 const TRIAL: Duration = Duration::days(14);

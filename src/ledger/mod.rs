@@ -22,6 +22,9 @@
     clippy::as_conversions
 )]
 
+#[macro_use]
+mod word;
+
 mod account;
 mod adjustment;
 mod advance;
@@ -45,7 +48,6 @@ mod refusal;
 mod samples;
 mod terms;
 mod text;
-mod word;
 
 pub use account::{Account, Accounts, Transfer, TransferError};
 pub use adjustment::{Adjustment, Bucket};

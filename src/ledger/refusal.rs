@@ -143,8 +143,16 @@ impl Refusal {
 mod tests {
     use super::*;
 
+    /// A refusal, its code and its message.
+    type Row = (Refusal, &'static str, &'static str);
+
     /// One row an outcome. Adding a variant without a row breaks [`place`], and so this.
-    fn rows() -> Vec<(Refusal, &'static str, &'static str)> {
+    fn rows() -> Vec<Row> {
+        let themes = [rows_of_debits(), rows_of_pools(), rows_of_requests()];
+        themes.into_iter().flatten().collect()
+    }
+
+    fn rows_of_debits() -> Vec<Row> {
         let two = Credits::whole(2);
         let short = |empty| Refusal::Short {
             empty,
@@ -156,8 +164,6 @@ mod tests {
         };
         let operation = "x".parse().expect("a good label");
         let denomination = Denomination::Tenth;
-        let plan = "free".parse().expect("a good code");
-        let invalid = Refusal::invalid("credits", "must not round to 0");
         vec![
             (
                 short(true),
@@ -189,6 +195,12 @@ mod tests {
                 "debit_too_large",
                 "one debit takes at most 2 credits",
             ),
+        ]
+    }
+
+    fn rows_of_pools() -> Vec<Row> {
+        let plan = "free".parse().expect("a good code");
+        vec![
             (
                 Refusal::BalanceLimit,
                 "balance_limit",
@@ -207,7 +219,7 @@ mod tests {
             ),
             (
                 Refusal::InvalidQuantity {
-                    minimum: two,
+                    minimum: Credits::whole(2),
                     step: Credits::whole(1),
                 },
                 "invalid_quantity",
@@ -223,6 +235,13 @@ mod tests {
                 "payment_reference_reused",
                 "this payment was recorded with another pool or other credits",
             ),
+        ]
+    }
+
+    fn rows_of_requests() -> Vec<Row> {
+        let two = Credits::whole(2);
+        let invalid = Refusal::invalid("credits", "must not round to 0");
+        vec![
             (
                 Refusal::AdjustmentBelowZero { available: two },
                 "adjustment_below_zero",

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::advance::{end_license, free_terms, keep_free_plan, turn_over};
 use super::book::Draft;
-use super::word::words;
 use super::{
     Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, Kind, License, Metadata,
     PlanCode, PlanVersion, Pool, PoolId, PoolName, Refusal, Seats, TenantId, Time,

@@ -36,5 +36,3 @@ macro_rules! words {
         }
     };
 }
-
-pub(super) use words;

@@ -27,62 +27,56 @@ fn item(pool: &str, key: &str, credits: Value) -> Value {
     json!({"pool": pool, "idempotency_key": key, "credits": credits})
 }
 
+/// What an item is answered: the status, and the code of its refusal.
+type Outcome = (u64, &'static str);
+
+const BOOKED: Outcome = (201, "booked");
+
+/// Items of all kinds, each with what it is answered.
+fn good_and_bad_items() -> Vec<(Value, Outcome)> {
+    let short = (402, "insufficient_credits");
+    let reused = (422, "idempotency_key_reused");
+    let unknown = (404, "pool_not_found");
+    let keyless = (400, "idempotency_key_missing");
+    let invalid = (422, "validation_failed");
+    let two_wrong =
+        json!({"pool": "workspace:a", "idempotency_key": "4", "credits": 0, "user_id": ""});
+    let misspelt = json!({"pool": "workspace:a", "idempotency_key": "5", "credit": 1});
+    vec![
+        (item("workspace:a", "1", json!(60)), BOOKED),
+        (item("workspace:b", "1", json!(70)), BOOKED),
+        (item("workspace:a", "2", json!(60)), short),
+        (item("workspace:a", "1", json!(60)), BOOKED),
+        (item("workspace:a", "1", json!(61)), reused),
+        (item("workspace:x", "1", json!(1)), unknown),
+        (item("nowhere", "1", json!(1)), invalid),
+        (item("workspace:a", "", json!(1)), keyless),
+        (json!({"pool": "workspace:a", "credits": 1}), keyless),
+        (item("workspace:a", "3", json!("1")), invalid),
+        (two_wrong, invalid),
+        (misspelt, invalid),
+        (json!(7), invalid),
+        (json!([]), invalid),
+        (json!({"idempotency_key": "6"}), invalid),
+        (item("workspace:a", "7", json!(40)), BOOKED),
+    ]
+}
+
+fn outcome(result: &Value) -> (u64, &str) {
+    let code = result["error"]["code"].as_str().unwrap_or("booked");
+    (result["status"].as_u64().expect("a status"), code)
+}
+
 #[tokio::test]
 async fn each_item_has_its_own_answer_and_none_stops_the_others() {
     let app = two_pools().await;
-    let items = json!([
-        item("workspace:a", "1", json!(60)),
-        item("workspace:b", "1", json!(70)),
-        item("workspace:a", "2", json!(60)),
-        item("workspace:a", "1", json!(60)),
-        item("workspace:a", "1", json!(61)),
-        item("workspace:x", "1", json!(1)),
-        item("nowhere", "1", json!(1)),
-        item("workspace:a", "", json!(1)),
-        {"pool": "workspace:a", "credits": 1},
-        item("workspace:a", "3", json!("1")),
-        {"pool": "workspace:a", "idempotency_key": "4", "credits": 0, "user_id": ""},
-        {"pool": "workspace:a", "idempotency_key": "5", "credit": 1},
-        7,
-        [],
-        {"idempotency_key": "6"},
-        item("workspace:a", "7", json!(40)),
-    ]);
-    let results = send(&app, items).await.expect(200).body["results"].clone();
-    let outcome = |result: &Value| {
-        let code = result["error"]["code"]
-            .as_str()
-            .unwrap_or("booked")
-            .to_owned();
-        (result["status"].as_u64().expect("a status"), code)
-    };
+    let (items, expected): (Vec<_>, Vec<_>) = good_and_bad_items().into_iter().unzip();
+    let results = send(&app, json!(items)).await.expect(200).body["results"].clone();
     let outcomes: Vec<_> = results
         .as_array()
         .expect("results")
         .iter()
         .map(outcome)
-        .collect();
-    let expected = [
-        (201, "booked"),
-        (201, "booked"),
-        (402, "insufficient_credits"),
-        (201, "booked"),
-        (422, "idempotency_key_reused"),
-        (404, "pool_not_found"),
-        (422, "validation_failed"),
-        (400, "idempotency_key_missing"),
-        (400, "idempotency_key_missing"),
-        (422, "validation_failed"),
-        (422, "validation_failed"),
-        (422, "validation_failed"),
-        (422, "validation_failed"),
-        (422, "validation_failed"),
-        (422, "validation_failed"),
-        (201, "booked"),
-    ];
-    let expected: Vec<_> = expected
-        .into_iter()
-        .map(|(status, code)| (status, code.to_owned()))
         .collect();
     assert_eq!(outcomes, expected);
     assert_eq!(

@@ -21,11 +21,11 @@ async fn granted(app: &TestApp) -> Value {
     app.balance(POOL).await["monthly"]["granted"].clone()
 }
 
-#[tokio::test]
-async fn a_tenant_starts_with_the_default_catalogue() {
-    let app = TestApp::start().await;
-    let plans = app.get("/v1/plans").send().await.expect(200).body;
-    let rows = [
+/// Of a plan: code, who is granted how much, add-ons or not, denomination, aliases.
+type PlanRow = (&'static str, &'static str, Value, bool, Value, Value);
+
+fn default_plans() -> [PlanRow; 9] {
+    [
         ("basic", "pool", json!(100), false, json!(1), json!([])),
         (
             "enterprise",
@@ -77,7 +77,14 @@ async fn a_tenant_starts_with_the_default_catalogue() {
             json!(["business"]),
         ),
         ("trial", "pool", json!(100), false, json!(1), json!([])),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn a_tenant_starts_with_the_default_catalogue() {
+    let app = TestApp::start().await;
+    let plans = app.get("/v1/plans").send().await.expect(200).body;
+    let rows = default_plans();
     assert_eq!(plans["data"].as_array().map(Vec::len), Some(rows.len()));
     for (plan, (code, per, credits, addons, denomination, aliases)) in
         plans["data"].as_array().into_iter().flatten().zip(rows)

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use credit_ledger::embedded::{Options, Server};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use crate::support::process::{Service, verify};
@@ -231,4 +233,75 @@ async fn a_database_that_is_away_is_503_within_two_seconds_and_readyz_says_so() 
     }
     server.stop().await.expect("Postgres stops");
     let _ = std::fs::remove_dir_all(directory);
+}
+
+/// A connection that sends part of a request and then says nothing more.
+async fn stalled(client: &Client, part: &str) -> TcpStream {
+    let address = client.base.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address)
+        .await
+        .expect("the service listens");
+    stream.write_all(part.as_bytes()).await.expect("it is sent");
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_does_not_keep_the_service_from_ending() {
+    let database = Database::create().await;
+    let service = Service::start(&database.url).await;
+    let body = "POST /v1/debits/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        Content-Length: 100\r\n\r\n{";
+    let _streams = [
+        stalled(&service.client, "GET /livez HTTP/1.1\r\nHo").await,
+        stalled(&service.client, body).await,
+    ];
+    service.client.get("/livez").send().await.expect(200);
+    let started = Instant::now();
+    assert_eq!(service.terminate().await, Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_service_whose_database_is_away_from_the_start_serves_503_until_it_is_there() {
+    let (server, url, directory) = durable("late").await;
+    let port = server.address().port;
+    server.stop().await.expect("Postgres stops");
+    let service = Service::start_unready(&url).await;
+    service.client.get("/livez").send().await.expect(200);
+    for path in ["/readyz", "/v1/tenants"] {
+        let started = Instant::now();
+        let reply = service.client.get(path).send().await.expect(503);
+        assert!(reply.header("retry-after").is_some(), "{path}");
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{path}: {:?}",
+            started.elapsed()
+        );
+    }
+    let mut options = Options::new(&directory);
+    options.port = Some(port);
+    let server = Server::start(options).await.expect("Postgres starts");
+    let started = Instant::now();
+    while service.client.get("/readyz").send().await.status != 200 {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "it becomes ready"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    service.client.new_tenant("live").await;
+    assert_eq!(service.terminate().await, Some(0));
+    server.stop().await.expect("Postgres stops");
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+#[tokio::test]
+async fn a_service_that_waits_for_its_database_can_be_ended() {
+    let service = Service::start_unready("postgres://nobody@127.0.0.1:1/nothing").await;
+    service.client.get("/readyz").send().await.expect(503);
+    assert_eq!(service.terminate().await, Some(0));
 }

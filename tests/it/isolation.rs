@@ -298,13 +298,15 @@ async fn without_a_key_only_the_service_itself_answers() {
             open.push(operation.path);
         }
     }
-    assert_eq!(open, ["/livez", "/metrics", "/openapi.json", "/readyz"]);
-    assert_eq!(app.with_key("").get("/docs/").send().await.status, 200);
+    assert_eq!(
+        open,
+        ["/docs", "/livez", "/metrics", "/openapi.json", "/readyz"]
+    );
+    assert_eq!(app.with_key("").get("/docs").send().await.status, 200);
 }
 
-#[tokio::test]
-async fn a_key_bound_to_a_pool_knows_no_other() {
-    let (app, things) = owner().await;
+/// A client of the owner's tenant whose key is bound to `workspace:bound`.
+async fn bound_to_a_pool(app: &TestApp, things: &Things) -> Client {
     app.put_pool("workspace:bound", json!({"plan": "free"}))
         .await
         .expect(201);
@@ -320,7 +322,13 @@ async fn a_key_bound_to_a_pool_knows_no_other() {
         .await
         .expect(201)
         .body;
-    let bound = app.with_key(key["secret"].as_str().expect("a secret"));
+    app.with_key(key["secret"].as_str().expect("a secret"))
+}
+
+#[tokio::test]
+async fn a_key_bound_to_a_pool_knows_no_other() {
+    let (app, things) = owner().await;
+    let bound = bound_to_a_pool(&app, &things).await;
     let before = state(&app, &things).await;
     for operation in operations(&app).await.iter().filter(|it| !it.open) {
         let name = operation.name();
@@ -338,7 +346,12 @@ async fn a_key_bound_to_a_pool_knows_no_other() {
         assert!(told || !reply.text.contains(MARK), "{name}: {}", reply.text);
     }
     assert_eq!(state(&app, &things).await, before);
+}
 
+#[tokio::test]
+async fn a_key_bound_to_a_pool_lists_reads_and_debits_that_one_alone() {
+    let (app, things) = owner().await;
+    let bound = bound_to_a_pool(&app, &things).await;
     let pools = bound.get("/v1/pools").send().await.expect(200).body;
     assert_eq!(pools["data"].as_array().map(Vec::len), Some(1));
     assert_eq!(pools["data"][0]["pool"], "workspace:bound");

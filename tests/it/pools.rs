@@ -276,8 +276,8 @@ async fn a_closed_pool_is_frozen_and_readable() {
     app.verify().await;
 }
 
-#[tokio::test]
-async fn lists_are_newest_first_and_filtered_by_what_is_true_now() {
+/// Three pools made an hour apart: one with add-ons, one overdrawn, one closed.
+async fn app_with_pools_that_differ() -> TestApp {
     let app = TestApp::start().await;
     for (name, body) in [
         ("workspace:one", json!({"plan": "pro"})),
@@ -303,7 +303,12 @@ async fn lists_are_newest_first_and_filtered_by_what_is_true_now() {
         .send()
         .await
         .expect(200);
+    app
+}
 
+#[tokio::test]
+async fn lists_are_newest_first_and_filtered_by_what_is_true_now() {
+    let app = app_with_pools_that_differ().await;
     let names = async |query: &str| {
         let page = app
             .get(&format!("/v1/pools{query}"))
@@ -424,8 +429,8 @@ async fn many_balances_keep_their_order_and_name_what_is_not_there() {
     );
 }
 
-#[tokio::test]
-async fn an_unknown_pool_of_an_auto_provisioning_tenant_reads_as_freshly_granted() {
+/// An app whose tenant makes workspaces, and no instances, when they are first written to.
+async fn app_that_provisions() -> TestApp {
     let app = TestApp::start().await;
     let settings = json!({"settings": {"auto_provision": {"workspace": "free", "instance": null}}});
     let path = format!("/v1/tenants/{}", app.tenant);
@@ -434,7 +439,12 @@ async fn an_unknown_pool_of_an_auto_provisioning_tenant_reads_as_freshly_granted
         .call(reqwest::Method::PATCH, &path)
         .json(&settings);
     patch.send().await.expect(200);
+    app
+}
 
+#[tokio::test]
+async fn an_unknown_pool_of_an_auto_provisioning_tenant_reads_as_freshly_granted() {
+    let app = app_that_provisions().await;
     let balance = app.balance("workspace:new").await;
     assert_eq!(
         (&balance["available"], &balance["version"]),

@@ -260,16 +260,17 @@ impl Target {
     }
 
     fn cpu_seconds(&self) -> Cores {
-        let load = process::cpu_seconds(std::process::id());
+        let all = Cores {
+            load: process::cpu_seconds(std::process::id()),
+            machine: process::machine_cpu_seconds(),
+            ..Cores::default()
+        };
         match self {
-            Self::Running(..) => Cores {
-                load,
-                ..Cores::default()
-            },
+            Self::Running(..) => all,
             Self::Own(own) => Cores {
-                load,
                 service: own.service_cpu_seconds(),
                 database: own.database_cpu_seconds(),
+                ..all
             },
         }
     }

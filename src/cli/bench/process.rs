@@ -38,6 +38,11 @@ pub fn family_cpu_seconds(parent: u32) -> Option<f64> {
     Some(seconds(own.own_ticks + own.ended_ticks + children))
 }
 
+/// The processor seconds that everything on the machine has used so far.
+pub fn machine_cpu_seconds() -> Option<f64> {
+    machine_ticks(&fs::read_to_string("/proc/stat").ok()?).map(seconds)
+}
+
 /// The most memory that a process ever had resident, in MiB.
 pub fn peak_resident_mib(process: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -94,6 +99,19 @@ impl Stat {
     }
 }
 
+/// From the first line of `/proc/stat`, which tells what the processors did since the start.
+fn machine_ticks(stat: &str) -> Option<u64> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|time| time.parse().ok())
+        .collect();
+    let [user, nice, system, _idle, _waiting, hard, soft, stolen, ..] = times[..] else {
+        return None;
+    };
+    Some(user + nice + system + hard + soft + stolen)
+}
+
 fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -115,5 +133,13 @@ mod tests {
 
         assert_eq!((stat.parent, stat.own_ticks, stat.ended_ticks), (7, 175, 7));
         assert!(Stat::parse("42 (cat) S").is_none());
+    }
+
+    #[test]
+    fn an_idle_machine_uses_nothing() {
+        let stat = "cpu  100 20 3 4000 500 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+
+        assert_eq!(machine_ticks(stat), Some(144));
+        assert_eq!(machine_ticks("cpu  1 2 3\n"), None);
     }
 }

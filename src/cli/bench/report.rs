@@ -29,6 +29,8 @@ pub struct Cores {
     pub service: Option<f64>,
     /// Postgres, all its processes.
     pub database: Option<f64>,
+    /// All of the machine, these three included.
+    pub machine: Option<f64>,
 }
 
 impl Cores {
@@ -42,7 +44,15 @@ impl Cores {
             load: average(before.load, after.load),
             service: average(before.service, after.service),
             database: average(before.database, after.database),
+            machine: average(before.machine, after.machine),
         }
+    }
+
+    /// What is none of the three; where the service is not ours, that includes it.
+    fn rest(self) -> Option<f64> {
+        let known = [self.load, self.service, self.database];
+        let known: f64 = known.into_iter().flatten().sum();
+        self.machine.map(|machine| (machine - known).max(0.0))
     }
 }
 
@@ -50,6 +60,13 @@ impl Row {
     /// Good results a second: debits, or reads.
     fn rate(&self) -> f64 {
         self.tally.results as f64 / self.tally.elapsed.as_secs_f64()
+    }
+
+    /// Whether other programs took a part of the machine. Of a service that is not ours we cannot
+    /// tell: it is one of them.
+    fn is_disturbed(&self) -> bool {
+        let ours = self.cores.service.is_some();
+        ours && self.cores.rest().is_some_and(|rest| rest > BUSY_CORES)
     }
 
     fn milliseconds(&self, quantile: f64) -> f64 {
@@ -78,6 +95,7 @@ impl Row {
                 "load": cores.load.map(|cores| rounded(cores, 3)),
                 "service": cores.service.map(|cores| rounded(cores, 3)),
                 "database": cores.database.map(|cores| rounded(cores, 3)),
+                "rest": cores.rest().map(|cores| rounded(cores, 3)),
             },
             "service_peak_resident_mib": self.peak_resident_mib.map(|mib| rounded(mib, 1)),
         })
@@ -88,7 +106,8 @@ impl Row {
             Some(figure) => format!("{figure:.digits$}"),
             None => "–".to_owned(),
         };
-        let cores = [self.cores.load, self.cores.service, self.cores.database];
+        let cores = self.cores;
+        let cores = [cores.load, cores.service, cores.database, cores.rest()];
         [
             self.scenario.kind.name().to_owned(),
             self.scenario.callers.to_string(),
@@ -103,6 +122,9 @@ impl Row {
     }
 }
 
+/// How many cores others may use before the figures say little.
+const BUSY_CORES: f64 = 0.3;
+
 /// Prints the table, what the figures mean, and what the first errors said.
 pub fn print_text(rows: &[Row], about: &str) {
     let mut table = table::new([
@@ -113,7 +135,7 @@ pub fn print_text(rows: &[Row], about: &str) {
         "p99 ms",
         "p99.9 ms",
         "errors",
-        "cores: load / service / database",
+        "cores: load / service / database / rest",
         "peak MiB",
     ]);
     rows.iter().for_each(|row| {
@@ -121,6 +143,9 @@ pub fn print_text(rows: &[Row], about: &str) {
     });
     table::align_right(&mut table, 1..9);
     println!("{table}\n{about}");
+    if rows.iter().any(Row::is_disturbed) {
+        println!("other programs kept the machine busy: measure again when it is quiet");
+    }
     for row in rows {
         if let Some(error) = &row.tally.first_error {
             println!("the first error of {}: {error}", row.scenario.kind.name());
@@ -182,5 +207,17 @@ mod tests {
 
         assert_eq!(cores.load, Some(1.5));
         assert_eq!(cores.service, None);
+    }
+
+    #[test]
+    fn the_rest_is_what_others_did() {
+        let cores = Cores {
+            load: Some(0.25),
+            service: Some(0.5),
+            database: None,
+            machine: Some(1.75),
+        };
+
+        assert_eq!(cores.rest(), Some(1.0));
     }
 }

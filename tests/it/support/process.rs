@@ -1,9 +1,10 @@
 //! The real binary, as a process of its own: for replicas, kills and signals.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use super::client::{Client, OPERATOR_KEY};
@@ -40,6 +41,29 @@ impl Service {
         Self {
             child,
             client: Client::new(&base),
+        }
+    }
+
+    /// Starts a service whose database is away; it listens all the same.
+    pub async fn start_unready(url: &str) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let address = free.local_addr().expect("it has an address").to_string();
+        drop(free);
+        let child = command("serve", url)
+            .env("LISTEN_ADDR", &address)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let started = Instant::now();
+        while TcpStream::connect(&address).await.is_err() {
+            assert!(started.elapsed() < Duration::from_secs(30), "it listens");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Self {
+            child,
+            client: Client::new(&format!("http://{address}")),
         }
     }
 
