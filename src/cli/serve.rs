@@ -27,7 +27,7 @@ const FINISH: Duration = Duration::from_secs(2);
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     // Heard from the first moment on, also while the database is still waited for.
     let mut stop = StopSignal::listen()?;
-    let service = Service::start(&config).await?;
+    let mut service = Service::start(&config).await?;
     tokio::select! {
         () = stop.received() => {}
         prepared = service.prepare() => {
@@ -58,14 +58,17 @@ pub struct Service {
     opened: Opened,
     store: Store,
     lanes: Vec<JoinHandle<()>>,
-    sweeper: JoinHandle<()>,
+    sweep_interval: Duration,
+    sweeper: Option<JoinHandle<()>>,
+    clock: Clock,
+    to_lanes: Lanes,
     migrate: bool,
     server: JoinHandle<std::io::Result<()>>,
     stop: watch::Sender<bool>,
 }
 
 impl Service {
-    /// Starts listener, lanes and sweeper. The database is still to be prepared.
+    /// Starts listener and lanes. The database is still to be prepared.
     ///
     /// # Errors
     /// A part does not start.
@@ -82,13 +85,6 @@ impl Service {
         };
         let (lanes, lane_handles) = Lanes::start(&store, &clock, limits);
         let (stop, stopped) = watch::channel(false);
-        let sweeper = tokio::spawn(sweeper::run(
-            store.clone(),
-            lanes.clone(),
-            clock.clone(),
-            config.sweep_interval,
-            stopped.clone(),
-        ));
         let listener = TcpListener::bind(config.listen_addr)
             .await
             .with_context(|| format!("cannot listen on LISTEN_ADDR {}", config.listen_addr))?;
@@ -96,8 +92,8 @@ impl Service {
         let ready = Readiness::default();
         let app = App::new(Services {
             store: store.clone(),
-            lanes,
-            clock,
+            lanes: lanes.clone(),
+            clock: clock.clone(),
             operator_key: operator_key.as_ref().map(OperatorKey::new),
             ready: ready.clone(),
             metrics,
@@ -112,20 +108,31 @@ impl Service {
             opened,
             store,
             lanes: lane_handles,
-            sweeper,
+            sweep_interval: config.sweep_interval,
+            sweeper: None,
+            clock,
+            to_lanes: lanes,
             migrate: config.auto_migrate,
             server,
             stop,
         })
     }
 
-    /// Prepares the database: waits for it and migrates. Until this is done, every answer that
-    /// needs it is 503.
+    /// Prepares the database: waits for it and migrates; from then on due events are swept. Until
+    /// this is done, every answer that needs the database is 503.
     ///
     /// # Errors
     /// A migration fails.
-    pub async fn prepare(&self) -> anyhow::Result<()> {
-        database::prepare(&self.opened.urls(), &self.store, self.migrate, None).await
+    pub async fn prepare(&mut self) -> anyhow::Result<()> {
+        database::prepare(&self.opened.urls(), &self.store, self.migrate, None).await?;
+        self.sweeper = Some(tokio::spawn(sweeper::run(
+            self.store.clone(),
+            self.to_lanes.clone(),
+            self.clock.clone(),
+            self.sweep_interval,
+            self.stop.subscribe(),
+        )));
+        Ok(())
     }
 
     /// Says on standard output where it listens, and a key that nobody else knows.
@@ -144,7 +151,10 @@ impl Service {
         let _ = self.stop.send(true);
         self.server.await.context("the listener panicked")??;
         let rest = async {
-            let _ = self.sweeper.await;
+            if let Some(sweeper) = self.sweeper {
+                let _ = sweeper.await;
+            }
+            drop(self.to_lanes);
             for lane in self.lanes {
                 let _ = lane.await;
             }

@@ -45,9 +45,9 @@ pub async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
         config.operator_key = Some(Secret::new(format!("operator_{}", Uuid::new_v4().simple())));
     }
     let mut stopped = tokio::spawn(stop_signal());
-    let service = Service::start(&config).await?;
+    let mut service = Service::start(&config).await?;
     let made = tokio::select! {
-        made = make(&service) => made.map(Some),
+        made = make(&mut service) => made.map(Some),
         _ = &mut stopped => Ok(None),
     };
     if let Ok(Some(demo)) = &made {
@@ -59,7 +59,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn make(service: &Service) -> anyhow::Result<Demo> {
+async fn make(service: &mut Service) -> anyhow::Result<Demo> {
     service.prepare().await?;
     let authority = Authority::parse(&service.base_url)?;
     let operator_key = service.operator_key.clone();

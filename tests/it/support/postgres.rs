@@ -71,7 +71,8 @@ fn shared() -> &'static Shared {
 }
 
 async fn start() -> Shared {
-    remove_left_over();
+    // Beside the tests: much may be left.
+    std::thread::spawn(remove_left_over);
     let mut options = Options::new(data_dir(std::process::id()));
     // These tests are about rules, not about power cuts; those have a durable server of their own.
     for (name, value) in [("fsync", "off"), ("synchronous_commit", "off")] {
