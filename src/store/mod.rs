@@ -73,7 +73,10 @@ impl Store {
     /// # Errors
     /// The URL cannot be read.
     pub fn new(url: &str, reads: u32) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)?.application_name("credit-ledger");
+        let plain = PgConnectOptions::from_str(url)?.application_name("credit-ledger");
+        // Pools and entries are always read by key. Before a new database has statistics, the
+        // planner would rather read whole tables.
+        let options = plain.clone().options([("enable_seqscan", "off")]);
         let role = Arc::new(OnceLock::new());
         let pool = |connections| {
             let role = Arc::clone(&role);
@@ -95,9 +98,7 @@ impl Store {
                     })
                 })
         };
-        let bounded = options
-            .clone()
-            .options([("statement_timeout", SCAN_TIMEOUT)]);
+        let bounded = plain.options([("statement_timeout", SCAN_TIMEOUT)]);
         Ok(Self {
             reads: pool(reads).connect_lazy_with(options.clone()),
             scans: pool(SCANS).connect_lazy_with(bounded),

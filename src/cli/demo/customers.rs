@@ -206,7 +206,7 @@ pub fn events() -> Vec<Event> {
     vec![
         purchase(20, 500, "nia"),
         purchase(75, 1_000, "otto"),
-        purchase(140, 300, "nia"),
+        purchase(140, 1_500, "nia"),
         event(
             100,
             Method::POST,

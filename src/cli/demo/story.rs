@@ -4,7 +4,7 @@
 //! renewals, expiries and licence ends happen where they belong.
 
 use anyhow::ensure;
-use chrono::{Datelike, TimeDelta};
+use chrono::TimeDelta;
 use indicatif::ProgressBar;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -90,7 +90,8 @@ impl Story {
 
     /// A day's debits of all pools, in one request. That a pool is empty is part of the story.
     async fn work(&self, client: &mut Client, day: i64, random: &mut StdRng) -> anyhow::Result<()> {
-        let is_weekend = self.day(day).weekday().number_from_monday() > 5;
+        // Not by the calendar: the story would be another on each day of the week.
+        let is_weekend = day % 7 >= 5;
         let mut items = Vec::new();
         for pool in self.pools.iter().filter(|pool| pool.since <= day) {
             let most = if is_weekend { 1 } else { pool.pace };
