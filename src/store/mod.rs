@@ -75,8 +75,12 @@ impl Store {
     pub fn new(url: &str, reads: u32) -> Result<Self, StoreError> {
         let plain = PgConnectOptions::from_str(url)?.application_name("credit-ledger");
         // Pools and entries are always read by key. Before a new database has statistics, the
-        // planner would rather read whole tables.
-        let options = plain.clone().options([("enable_seqscan", "off")]);
+        // planner would rather read whole tables; and it would plan a read of one key anew each
+        // time, which costs more than the read.
+        let options = plain.clone().options([
+            ("enable_seqscan", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+        ]);
         let role = Arc::new(OnceLock::new());
         let pool = |connections| {
             let role = Arc::clone(&role);

@@ -1,6 +1,8 @@
 //! Pools as they are read outside a batch, and which of them are due.
 
-use sqlx::{AssertSqlSafe, FromRow};
+use std::sync::LazyLock;
+
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::batch::stored_pool;
@@ -53,6 +55,18 @@ impl TryFrom<NameRow> for DuePool {
     }
 }
 
+static FINDING_POOLS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now
+        FROM pools AS p
+        JOIN tenants AS t ON t.tenant_id = p.tenant_id
+        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
+        WHERE p.pool_id = ANY($2)
+            -- Never by the index of the tenant's pools: there may be many, and we name ours.
+            AND p.tenant_id IS NOT DISTINCT FROM $1"
+    )
+});
+
 impl Store {
     /// A tenant's pool.
     ///
@@ -80,15 +94,7 @@ impl Store {
             .iter()
             .map(|name| PoolId::of(tenant, name).uuid())
             .collect();
-        let statement = format!(
-            "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now
-            FROM pools AS p
-            JOIN tenants AS t ON t.tenant_id = p.tenant_id
-            LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
-            WHERE p.tenant_id = $1
-                AND p.pool_id = ANY($2)"
-        );
-        let read = sqlx::query(AssertSqlSafe(statement))
+        let read = sqlx::query(FINDING_POOLS.as_str())
             .bind(tenant.uuid())
             .bind(ids)
             .fetch_all(self.db());
