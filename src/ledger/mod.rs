@@ -43,6 +43,7 @@ mod license;
 mod plan;
 mod pool;
 mod purchase;
+mod put;
 mod refusal;
 #[cfg(test)]
 mod samples;
@@ -67,8 +68,9 @@ pub use license::{License, LicenseLimits, LicenseStatus, LicenseType};
 pub use plan::{Allowance, PlanCode, PlanVersion, Seats};
 pub use pool::{ExpiredAddons, LiveAddons, Pool};
 pub use purchase::{Purchase, check_purchase};
+pub use put::{Change, Patch, PutPool};
 pub use refusal::Refusal;
-pub use terms::{Change, Patch, Pending, PutPool, Requested, Term, Terms};
+pub use terms::{Requested, Term, Terms};
 pub use text::{Code, IdempotencyKey, Label, Metadata, Reason, TextError};
 pub use word::UnknownWord;
 
