@@ -11,14 +11,13 @@ use super::App;
 use super::answer::{self, Number};
 use super::auth::{PoolScope, scope};
 use super::balance::BalanceBody;
+use super::booking::{self, Booked};
 use super::extract::{Amount, Body, Key, Violations};
 use super::problem::Problem;
 use super::time::Stamp;
 use super::words::BucketWord;
-use crate::lanes::{Job, Reply};
 use crate::ledger::{
-    Account, Actor, Adjustment, Bucket, Command, Entry, EntryId, PoolName, Reason, Request,
-    SignedCredits,
+    Account, Adjustment, Bucket, Command, Entry, EntryId, PoolName, Reason, Request, SignedCredits,
 };
 
 /// The route of adjustments.
@@ -128,19 +127,9 @@ pub async fn post_adjustment(
         key,
         fingerprint: adjustment.fingerprint(),
     };
-    let job = Job {
-        tenant: caller.tenant,
-        pool: pool.clone(),
-        actor: Actor {
-            key: Some(caller.key),
-            request: Some(request),
-        },
-        command: Command::Adjust(Box::new(adjustment)),
-        dry_run: false,
-    };
-    let Reply::Entry { entry, replayed } = app.lanes.submit(job).await? else {
-        return Err(answer::unexpected("the reply to an adjustment"));
-    };
+    let command = Command::Adjust(Box::new(adjustment));
+    let job = booking::job(&caller, pool.clone(), request, command);
+    let Booked { entry, replayed } = booking::book(&app, job).await?;
     let body = AdjustmentBody::of(&pool, &entry).ok_or_else(|| answer::unexpected("the entry"))?;
     Ok(answer::booked(&body, replayed))
 }

@@ -3,8 +3,6 @@
 //! A bad item is answered with its own problem and never stops the others. The work is that of
 //! [`debits`](super::debits); nothing is decided here.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -18,14 +16,15 @@ use utoipa_axum::routes;
 use super::App;
 use super::answer;
 use super::auth::{Allowed, Caller, scope};
+use super::booking::{self, Booked};
 use super::codes;
 use super::debits::{DebitBody, DebitRequest};
 use super::extract::{Amount, Body, MetadataBody, RequestId, parse_json};
 use super::openapi::ProblemSchema;
 use super::problem::{Problem, ProblemBody};
 use super::words::{ModeWord, RoundWord};
-use crate::lanes::{Job, Reply};
-use crate::ledger::{Actor, Command, Entry, IdempotencyKey, Mode, PoolName, Request, Round};
+use crate::lanes::Job;
+use crate::ledger::{Command, IdempotencyKey, Mode, PoolName, Request, Round};
 use crate::telemetry::REFUSALS;
 
 /// The most items of one batch.
@@ -102,12 +101,8 @@ struct BatchResult<'a> {
     error: Option<ProblemBody<'a>>,
 }
 
-/// An item that was booked.
-struct Booked {
-    pool: PoolName,
-    entry: Arc<Entry>,
-    replayed: bool,
-}
+/// An item that was booked, with the name of its pool.
+type Item = (PoolName, Booked);
 
 /// Books many debits
 ///
@@ -180,45 +175,29 @@ fn read(caller: &Caller, item: &RawValue) -> Result<Job, Problem> {
         key,
         fingerprint: debit.fingerprint(),
     };
-    Ok(Job {
-        tenant: caller.tenant,
-        pool,
-        actor: Actor {
-            key: Some(caller.key),
-            request: Some(request),
-        },
-        command: Command::Debit(Box::new(debit)),
-        dry_run: false,
-    })
+    let command = Command::Debit(Box::new(debit));
+    Ok(booking::job(caller, pool, request, command))
 }
 
-async fn book(app: &App, job: Result<Job, Problem>) -> Result<Booked, Problem> {
+async fn book(app: &App, job: Result<Job, Problem>) -> Result<Item, Problem> {
     let job = job?;
     let pool = job.pool.clone();
-    match app.lanes.submit(job).await? {
-        Reply::Entry { entry, replayed } => Ok(Booked {
-            pool,
-            entry,
-            replayed,
-        }),
-        Reply::Purchased { .. } | Reply::Pool { .. } | Reply::Done => {
-            Err(answer::unexpected("the reply to a debit"))
-        }
-    }
+    let booked = booking::book(app, job).await?;
+    Ok((pool, booked))
 }
 
 impl<'a> BatchResult<'a> {
-    fn of(outcome: &'a Result<Booked, Problem>, request_id: &'a str) -> Self {
+    fn of(outcome: &'a Result<Item, Problem>, request_id: &'a str) -> Self {
         let status = outcome
             .as_ref()
             .map_or_else(Problem::status, |_| StatusCode::CREATED);
         let debit = outcome
             .as_ref()
             .ok()
-            .and_then(|it| DebitBody::of(&it.pool, &it.entry));
+            .and_then(|(pool, booked)| DebitBody::of(pool, &booked.entry));
         Self {
             status: status.as_u16(),
-            replayed: outcome.as_ref().ok().map(|it| it.replayed),
+            replayed: outcome.as_ref().ok().map(|(_, booked)| booked.replayed),
             debit,
             error: outcome.as_ref().err().map(|it| it.body(request_id)),
         }

@@ -14,16 +14,16 @@ use super::App;
 use super::answer::{self, Number};
 use super::auth::{PoolScope, scope};
 use super::balance::BalanceBody;
+use super::booking::{self, Booked};
 use super::extract::{Amount, Body, Key, MetadataBody, PathId, Query, Violations};
 use super::page::{Page, PageRequest};
 use super::problem::Problem;
 use super::reading;
 use super::time::Stamp;
 use super::words::{ModeWord, RoundWord};
-use crate::lanes::{Job, Reply};
 use crate::ledger::{
-    Actor, Attribution, Command, Credits, Debit, DebitFacts, Entry, EntryId, Kind, Label, Metadata,
-    Mode, PoolId, PoolName, Request, Round,
+    Attribution, Command, Credits, Debit, DebitFacts, Entry, EntryId, Kind, Label, Metadata, Mode,
+    PoolId, PoolName, Request, Round,
 };
 use crate::store::EntryFilter;
 
@@ -212,19 +212,9 @@ pub async fn post_debit(
         key,
         fingerprint: debit.fingerprint(),
     };
-    let job = Job {
-        tenant: caller.tenant,
-        pool: pool.clone(),
-        actor: Actor {
-            key: Some(caller.key),
-            request: Some(request),
-        },
-        command: Command::Debit(Box::new(debit)),
-        dry_run: false,
-    };
-    let Reply::Entry { entry, replayed } = app.lanes.submit(job).await? else {
-        return Err(answer::unexpected("the reply to a debit"));
-    };
+    let command = Command::Debit(Box::new(debit));
+    let job = booking::job(&caller, pool.clone(), request, command);
+    let Booked { entry, replayed } = booking::book(&app, job).await?;
     let body = DebitBody::of(&pool, &entry).ok_or_else(|| answer::unexpected("the entry"))?;
     Ok(answer::booked(&body, replayed))
 }

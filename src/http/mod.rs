@@ -10,6 +10,7 @@ pub mod auth;
 mod authorize;
 mod balance;
 mod batch;
+mod booking;
 mod catalogue;
 mod clocks;
 pub mod codes;
