@@ -81,7 +81,7 @@ pub async fn post_authorize(
     violations.finish()?;
     let current = reading::current(&app, caller.tenant, &pool).await?;
     let answer = authorize(
-        &current.pool,
+        current.pool(),
         &current.catalogue,
         operation.as_ref(),
         credits,
@@ -92,7 +92,7 @@ pub async fn post_authorize(
         available: answer.available,
         required: answer.required,
         estimate: answer.estimate,
-        renews_at: Stamp(current.pool.cycle.end),
-        version: current.pool.seq,
+        renews_at: Stamp(current.pool().cycle.end),
+        version: current.pool().seq,
     }))
 }

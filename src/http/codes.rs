@@ -94,11 +94,24 @@ codes! {
     CLOCK_BACKWARDS: "clock_backwards", CONFLICT, "A test clock only moves forward", {
         "now": "Where the clock stands.",
     };
+    HOLD_NOT_OPEN: "hold_not_open", CONFLICT, "The hold is open no more", {
+        "status": "What became of it: captured, released or expired.",
+    };
     PAYMENT_REFERENCE_REUSED: "payment_reference_reused", CONFLICT,
         "The payment was recorded with another pool or other credits";
     POOL_CLOSED: "pool_closed", CONFLICT, "The pool is closed";
+    REFUND_EXCEEDS_DEBIT: "refund_exceeds_debit", CONFLICT,
+        "Less is left of the debit than is to be refunded", {
+        "left": "Credits that are not refunded yet.",
+    };
     TEST_CLOCK_FIXED: "test_clock_fixed", CONFLICT,
         "The test clock is given when the pool is made and cannot change";
+    TOO_MANY_DEBITS: "too_many_debits", CONFLICT, "The run has too many debits to refund at once", {
+        "maximum": "The most there may be.",
+    };
+    TOO_MANY_HOLDS: "too_many_holds", CONFLICT, "As many holds are open as may be", {
+        "maximum": "The most there may be.",
+    };
     PAYLOAD_TOO_LARGE: "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large", {
         "maximum_bytes": "The most bytes a body may have.",
     };

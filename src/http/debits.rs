@@ -269,7 +269,7 @@ pub async fn get_debits(
     let limit = i64::from(page.limit) + 1;
     let entries = app
         .store
-        .entries(current.pool.id, &filter, page.after, limit)
+        .entries(current.pool().id, &filter, page.after, limit)
         .await?;
     let bodies: Option<Vec<_>> = entries
         .iter()

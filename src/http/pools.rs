@@ -128,7 +128,7 @@ pub async fn get_pool(
     State(app): State<App>,
     PoolScope { caller, pool, .. }: PoolScope<scope::BalancesRead>,
 ) -> Result<Response, Problem> {
-    let view = reading::existing(&app, caller.tenant, &pool).await?.view();
+    let view = reading::shown(&app, caller.tenant, &pool).await?;
     Ok(answer::ok(&PoolBody::new(&view, None)))
 }
 
@@ -187,8 +187,7 @@ pub async fn get_pools(
         .iter()
         .map(|row| (Stamp(row.recorded_at), row.pool.id))
         .collect();
-    let pools = reading::all_as_of_now(&app, caller.tenant, stored).await?;
-    let views = pools.into_iter().map(reading::Current::view);
+    let views = reading::all_shown(&app, caller.tenant, stored).await?;
     let rows: Vec<_> = keys.into_iter().zip(views).collect();
     let page = Page::of(
         limit,

@@ -245,6 +245,17 @@ impl From<Refusal> for Problem {
             Refusal::DebitTooLarge { maximum } => {
                 problem(codes::DEBIT_TOO_LARGE).with("maximum", maximum)
             }
+            Refusal::NotFound { what } => Self::not_found(what),
+            Refusal::HoldNotOpen { status } => problem(codes::HOLD_NOT_OPEN).with("status", status),
+            Refusal::TooManyHolds { maximum } => {
+                problem(codes::TOO_MANY_HOLDS).with("maximum", maximum)
+            }
+            Refusal::RefundExceedsDebit { left } => {
+                problem(codes::REFUND_EXCEEDS_DEBIT).with("left", left)
+            }
+            Refusal::TooManyDebits { maximum } => {
+                problem(codes::TOO_MANY_DEBITS).with("maximum", maximum)
+            }
             Refusal::BalanceLimit => problem(codes::BALANCE_LIMIT),
             Refusal::PoolClosed => problem(codes::POOL_CLOSED),
             Refusal::PoolNotFound => problem(codes::POOL_NOT_FOUND),

@@ -137,7 +137,7 @@ pub async fn get_pool_purchases(
 ) -> Result<Response, Problem> {
     let page = query.read::<ListKey>()?;
     let current = reading::existing(&app, caller.tenant, &pool).await?;
-    let pools = Some(vec![current.pool.id]);
+    let pools = Some(vec![current.pool().id]);
     list(
         &app,
         &caller,

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::App;
 use super::codes;
 use super::problem::Problem;
@@ -21,11 +23,14 @@ const DUE_PER_ROUND: usize = 250;
 /// How many rounds a list waits for before it asks its caller to come again.
 const ROUNDS: usize = 20;
 
+/// How long before it expires a hold is read along with its pool: longer than a read takes.
+const AT_WORK: TimeDelta = TimeDelta::seconds(60);
+
 /// A pool as of now.
 #[derive(Clone, Debug)]
 pub struct Current {
     /// Its state, everything due by `now` counted.
-    pub pool: Pool,
+    book: Book,
     /// Its tenant's catalogue.
     pub catalogue: Arc<Catalogue>,
     /// The pool's now: its test clock's, if it lives on one.
@@ -33,19 +38,23 @@ pub struct Current {
 }
 
 impl Current {
+    /// Its state, everything due by `now` counted.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool {
+        self.book.pool()
+    }
+
     /// What it has.
     #[must_use]
     pub fn balance(&self) -> Balance {
-        self.pool.balance(self.now)
+        self.pool().balance(self.now)
     }
 
-    /// As it is shown.
-    #[must_use]
-    pub fn view(self) -> PoolView {
-        let next_grant = next_grant(&self.pool, &self.catalogue);
+    /// As it is shown: only what was read by [`shown`] or [`all_shown`] has the holds for it.
+    fn view(&self) -> PoolView {
         PoolView {
-            next_grant,
-            pool: self.pool,
+            next_grant: next_grant(&self.book, &self.catalogue),
+            pool: self.pool().clone(),
             as_of: self.now,
         }
     }
@@ -57,7 +66,7 @@ impl Current {
 /// # Errors
 /// 404, or the database is away.
 pub async fn current(app: &App, tenant: TenantId, name: &PoolName) -> Result<Current, Problem> {
-    match app.store.find_pool(tenant, name).await? {
+    match app.store.find_pool(tenant, name, soon(app)).await? {
         Some(stored) => as_of_now(app, tenant, stored).await,
         None => Ok(provisioned(app, tenant, name)
             .await?
@@ -65,13 +74,23 @@ pub async fn current(app: &App, tenant: TenantId, name: &PoolName) -> Result<Cur
     }
 }
 
+/// The pool as it is shown, if it is there.
+///
+/// # Errors
+/// 404, or the database is away.
+pub async fn shown(app: &App, tenant: TenantId, name: &PoolName) -> Result<PoolView, Problem> {
+    let found = app.store.find_pool(tenant, name, Time::MAX_UTC).await?;
+    let current = as_of_now(app, tenant, found.ok_or(Refusal::PoolNotFound)?).await?;
+    Ok(current.view())
+}
+
 /// The pool, if it is there.
 ///
 /// # Errors
 /// 404, or the database is away.
 pub async fn existing(app: &App, tenant: TenantId, name: &PoolName) -> Result<Current, Problem> {
-    let stored = app.store.find_pool(tenant, name).await?;
-    as_of_now(app, tenant, stored.ok_or(Refusal::PoolNotFound)?).await
+    let found = app.store.find_pool(tenant, name, soon(app)).await?;
+    as_of_now(app, tenant, found.ok_or(Refusal::PoolNotFound)?).await
 }
 
 /// The pool, if it is there, once everything due is in its journal.
@@ -108,10 +127,11 @@ pub async fn current_of(
     tenant: TenantId,
     names: &[PoolName],
 ) -> Result<HashMap<PoolName, Current>, Problem> {
-    let stored = app.store.find_pools(tenant, names).await?;
+    let stored = app.store.find_pools(tenant, names, soon(app)).await?;
     let mut found = HashMap::with_capacity(names.len());
-    for current in all_as_of_now(app, tenant, stored).await? {
-        found.insert(current.pool.name.clone(), current);
+    for stored in stored {
+        let current = as_of_now(app, tenant, stored).await?;
+        found.insert(current.pool().name.clone(), current);
     }
     for name in names {
         if !found.contains_key(name)
@@ -147,18 +167,18 @@ pub async fn book_all_due(app: &App, tenant: TenantId) -> Result<(), Problem> {
     ))
 }
 
-/// Pools as they were read, as of now.
+/// Pools as they were read with their holds, as they are shown.
 ///
 /// # Errors
 /// The database is away.
-pub async fn all_as_of_now(
+pub async fn all_shown(
     app: &App,
     tenant: TenantId,
     stored: Vec<StoredPool>,
-) -> Result<Vec<Current>, Problem> {
+) -> Result<Vec<PoolView>, Problem> {
     let mut pools = Vec::with_capacity(stored.len());
     for stored in stored {
-        pools.push(as_of_now(app, tenant, stored).await?);
+        pools.push(as_of_now(app, tenant, stored).await?.view());
     }
     Ok(pools)
 }
@@ -168,7 +188,8 @@ async fn find_booked(
     tenant: TenantId,
     name: &PoolName,
 ) -> Result<Option<Current>, Problem> {
-    let Some(stored) = app.store.find_pool(tenant, name).await? else {
+    let found = app.store.find_pool(tenant, name, soon(app)).await?;
+    let Some(stored) = found else {
         return Ok(None);
     };
     let now = now_of(app, &stored);
@@ -200,17 +221,19 @@ fn now_of(app: &App, stored: &StoredPool) -> Time {
         .max(stored.pool.last_at)
 }
 
+/// Holds that expire by then are read along with their pool.
+fn soon(app: &App) -> Time {
+    let now = app.clock.now();
+    now.checked_add_signed(AT_WORK).unwrap_or(now)
+}
+
 async fn as_of_now(app: &App, tenant: TenantId, stored: StoredPool) -> Result<Current, Problem> {
     let now = now_of(app, &stored);
     let catalogue = catalogue(app, tenant, Some(stored.catalogue_version)).await?;
-    let mut pool = stored.pool;
-    if pool.next_due_at().is_some_and(|due| due <= now) {
-        let mut book = Book::new(pool);
-        advance(&mut book, &catalogue, now);
-        pool = book.pool().clone();
-    }
+    let mut book = Book::with(stored.pool, stored.along);
+    advance(&mut book, &catalogue, now);
     Ok(Current {
-        pool,
+        book,
         catalogue,
         now,
     })
@@ -234,7 +257,7 @@ async fn provisioned(
         ..book.pool().clone()
     };
     Ok(Some(Current {
-        pool,
+        book: Book::new(pool),
         catalogue,
         now,
     }))

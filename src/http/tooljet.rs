@@ -229,9 +229,8 @@ async fn usage(
     pool: PoolName,
     groups: UsageGroups,
 ) -> Result<Response, Problem> {
-    let pool = reading::booked_or_new(app, caller.tenant, &pool)
-        .await?
-        .pool;
+    let current = reading::booked_or_new(app, caller.tenant, &pool).await?;
+    let pool = current.pool();
     let entries = pool.cycle_seq.saturating_add(1)..=pool.seq;
     let rows = app.store.usage(pool.id, entries, groups).await?;
     let tracking_since = app.store.tracking_since(pool.id).await?;

@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::App;
 use super::answer::{self, Number};
@@ -103,9 +102,11 @@ pub struct EntryBody<'a> {
     #[schema(value_type = Option<String>)]
     reason: Option<&'a Reason>,
     /// The hold it belongs to.
-    hold_id: Option<Uuid>,
+    #[schema(value_type = Option<uuid::Uuid>)]
+    hold_id: Option<EntryId>,
     /// The debit it belongs to.
-    debit_id: Option<Uuid>,
+    #[schema(value_type = Option<Uuid>)]
+    debit_id: Option<EntryId>,
     /// The purchase it belongs to.
     #[schema(value_type = Option<Uuid>)]
     purchase_id: Option<PurchaseId>,
@@ -141,17 +142,7 @@ struct TransferBody {
 /// A kind of entry that the API knows. Some come with features that this service has not yet: a
 /// filter for them finds nothing.
 fn kind_word(word: &str) -> Result<&'static str, UnknownKind> {
-    const TO_COME: [&str; 9] = [
-        "refund",
-        "hold",
-        "hold_extend",
-        "release",
-        "hold_expiry",
-        "clawback",
-        "clawback_reversal",
-        "import",
-        "upgrade",
-    ];
+    const TO_COME: [&str; 4] = ["clawback", "clawback_reversal", "import", "upgrade"];
     let known = Kind::ALL.iter().map(|kind| kind.as_str()).chain(TO_COME);
     known
         .into_iter()
@@ -201,8 +192,8 @@ impl<'a> EntryBody<'a> {
             idempotency_key: entry.actor.request.as_ref().map(|request| &request.key),
             reference: entry.reference.as_ref(),
             reason: entry.reason.as_ref(),
-            hold_id: None,
-            debit_id: None,
+            hold_id: entry.hold_id(),
+            debit_id: entry.debit_id(),
             purchase_id: entry.purchase,
             actor: entry.actor.key,
             metadata: metadata.and_then(|text| serde_json::from_str(text).ok()),
@@ -246,9 +237,14 @@ pub async fn get_transactions(
 ) -> Result<Response, Problem> {
     let (filter, page) = query.read()?;
     let current = reading::booked(&app, caller.tenant, &pool).await?;
-    let id = current.pool.id;
+    let id = current.pool().id;
     if wants_csv(&headers) {
-        return Ok(transactions_csv::stream(app, id, filter, current.pool.seq));
+        return Ok(transactions_csv::stream(
+            app,
+            id,
+            filter,
+            current.pool().seq,
+        ));
     }
     let limit = i64::from(page.limit) + 1;
     let entries = app.store.entries(id, &filter, page.after, limit).await?;

@@ -155,10 +155,10 @@ fn line(entry: &Entry) -> [String; COLUMNS.len()] {
         text(key),
         label(&entry.reference),
         text(entry.reason.as_ref().map(Reason::as_str)),
-        String::new(),
-        String::new(),
-        entry.purchase.map(|id| id.to_string()).unwrap_or_default(),
-        entry.actor.key.map(|id| id.to_string()).unwrap_or_default(),
+        id(entry.hold_id()),
+        id(entry.debit_id()),
+        id(entry.purchase),
+        id(entry.actor.key),
         text(entry.metadata.as_ref().map(Metadata::as_str)),
         transfers(&entry.transfers),
         entry.after.available().to_string(),
@@ -182,6 +182,10 @@ fn line(entry: &Entry) -> [String; COLUMNS.len()] {
             .unwrap_or_default(),
         entry.hash.to_string(),
     ]
+}
+
+fn id(id: Option<impl std::fmt::Display>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
 }
 
 /// A client's text. What a spreadsheet would take for a formula is marked as text for it.

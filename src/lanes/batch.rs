@@ -4,12 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::{Envelope, Job, LaneError, PoolView, Reply};
 use crate::ledger::{
-    Actor, Book, Catalogue, Change, ClockId, Command, Entry, IdempotencyKey, Kind, Outcome, Patch,
-    Pool, PoolId, Purchase, PutPool, Refusal, TenantId, Time, advance, auto_provision, next_grant,
+    Actor, Book, Catalogue, Change, ClockId, Command, Entry, EntryId, Extension, IdempotencyKey,
+    Kind, Outcome, Patch, PoolId, Purchase, PutPool, Refusal, Release, TenantId, Time, advance,
+    auto_provision, next_grant,
 };
 use crate::store::{BatchKey, Loaded, PurchaseRecord};
+
+/// Longer than a batch is ever at work: a hold that expires within it may be due when the batch
+/// is decided.
+const AT_WORK: TimeDelta = TimeDelta::seconds(60);
 
 /// The jobs of one pool, in the order they came.
 pub(super) struct PoolJobs {
@@ -53,20 +60,49 @@ pub(super) fn by_pool(envelopes: Vec<Envelope>) -> Vec<PoolJobs> {
 }
 
 /// What has to be read for these jobs.
-pub(super) fn needs(pools: &[PoolJobs]) -> BatchKey {
-    let mut batch = BatchKey::default();
+pub(super) fn needs(pools: &[PoolJobs], now: Time) -> BatchKey {
+    let mut batch = BatchKey {
+        pools: Vec::with_capacity(pools.len()),
+        horizon: now.checked_add_signed(AT_WORK).unwrap_or(now),
+        holders: Vec::new(),
+        holds: Vec::new(),
+        debits: Vec::new(),
+        runs: Vec::new(),
+        keys: Vec::new(),
+        references: Vec::new(),
+    };
     for PoolJobs { id, envelopes } in pools {
         batch.pools.push(*id);
         for Envelope { job, .. } in envelopes {
             if let Some(request) = &job.actor.request {
                 batch.keys.push((*id, request.key.clone()));
             }
-            if let Command::Purchase(purchase) | Command::CheckPurchase(purchase) = &job.command {
-                batch.references.push((*id, purchase.reference.clone()));
-            }
+            need(&mut batch, *id, &job.command);
         }
     }
     batch
+}
+
+fn need(batch: &mut BatchKey, pool: PoolId, command: &Command) {
+    let number = |id: EntryId| id.locate(pool).map(|(seq, _)| (pool, seq));
+    match command {
+        Command::Advance | Command::Debit(_) | Command::Hold(_) | Command::Adjust(_) => {}
+        // What they answer tells of the next grant, which an expiring hold may change.
+        Command::Update(_) | Command::Close => batch.holders.push(pool),
+        Command::Extend(Extension { hold, .. }) | Command::Release(Release { hold }) => {
+            batch.holders.push(pool);
+            batch.holds.extend(number(*hold));
+        }
+        Command::Capture(capture) => {
+            batch.holders.push(pool);
+            batch.holds.extend(number(capture.hold));
+        }
+        Command::Refund(refund) => batch.debits.extend(number(refund.debit)),
+        Command::RefundRun(refund) => batch.runs.push((pool, refund.run_id.clone())),
+        Command::Purchase(purchase) | Command::CheckPurchase(purchase) => {
+            batch.references.push((pool, purchase.reference.clone()));
+        }
+    }
 }
 
 impl PoolJobs {
@@ -94,7 +130,7 @@ impl PoolJobs {
         let mut bench = Bench {
             ground,
             id: self.id,
-            book: stored.map(|stored| Book::new(stored.pool.clone())),
+            book: stored.map(|stored| Book::with(stored.pool.clone(), stored.along.clone())),
             has_twins: self.has_twins(),
             purchases: Vec::new(),
         };
@@ -212,9 +248,16 @@ impl Bench<'_> {
             Command::Purchase(purchase) | Command::CheckPurchase(purchase) => {
                 self.purchase(purchase, job)
             }
-            Command::Advance | Command::Close | Command::Debit(_) | Command::Adjust(_) => {
-                self.command(job)
-            }
+            Command::Advance
+            | Command::Close
+            | Command::Debit(_)
+            | Command::Hold(_)
+            | Command::Extend(_)
+            | Command::Capture(_)
+            | Command::Release(_)
+            | Command::Refund(_)
+            | Command::RefundRun(_)
+            | Command::Adjust(_) => self.command(job),
         }
     }
 
@@ -257,10 +300,18 @@ impl Bench<'_> {
     fn make_when_first_used(&self, job: &Job) -> Result<Book, Refusal> {
         let spends = match &job.command {
             Command::Debit(_)
+            | Command::Hold(_)
             | Command::Purchase(_)
             | Command::CheckPurchase(_)
             | Command::Adjust(_) => true,
-            Command::Advance | Command::Close | Command::Update(_) => false,
+            Command::Advance
+            | Command::Close
+            | Command::Update(_)
+            | Command::Extend(_)
+            | Command::Capture(_)
+            | Command::Release(_)
+            | Command::Refund(_)
+            | Command::RefundRun(_) => false,
         };
         let put = auto_provision(&job.pool, self.ground.catalogue).filter(|_| spends);
         let put = put.ok_or(Refusal::PoolNotFound)?;
@@ -339,15 +390,13 @@ impl Bench<'_> {
     }
 
     fn view(&self, change: Change) -> Reply {
-        let pool: Pool = match &self.book {
-            Some(book) => book.pool().clone(),
-            None => unreachable!("a view is asked for after the pool was decided on"),
+        let Some(book) = &self.book else {
+            unreachable!("a view is asked for after the pool was decided on")
         };
-        let next_grant = next_grant(&pool, self.ground.catalogue);
         Reply::Pool {
             view: Box::new(PoolView {
-                pool,
-                next_grant,
+                pool: book.pool().clone(),
+                next_grant: next_grant(book, self.ground.catalogue),
                 as_of: self.ground.now,
             }),
             change,
@@ -358,12 +407,16 @@ impl Bench<'_> {
 /// Counts what happened by itself, for the metrics.
 pub(super) fn due_events(books: &[&Book]) -> usize {
     let due = |entry: &&Arc<Entry>| match entry.kind {
-        Kind::Renewal | Kind::AddonExpiry => true,
+        Kind::Renewal | Kind::AddonExpiry | Kind::HoldExpiry => true,
         Kind::LicenseEnd => entry.actor.key.is_none(),
         Kind::Open
         | Kind::Restart
         | Kind::TermsChange
         | Kind::Debit
+        | Kind::Refund
+        | Kind::Hold
+        | Kind::HoldExtend
+        | Kind::Release
         | Kind::Purchase
         | Kind::Reinstatement
         | Kind::Adjustment

@@ -137,7 +137,7 @@ impl Lane {
     /// Reads what the jobs need. A connection that was cut while it was idle is replaced, once:
     /// nothing was written yet.
     async fn load(&mut self, pools: &[PoolJobs], locked: bool) -> Result<Loaded, StoreError> {
-        let batch = needs(pools);
+        let batch = needs(pools, self.clock.now());
         let was_connected = self.writer.is_some();
         for fresh in [false, true] {
             if self.writer.is_none() {

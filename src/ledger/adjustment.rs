@@ -70,6 +70,10 @@ impl Adjustment {
     ) -> Result<Arc<Entry>, Refusal> {
         let account = self.bucket.account();
         let (there, amount) = (book.pool.accounts.bucket(account), self.credits.abs());
+        let settled = match self.bucket {
+            Bucket::Monthly => book.pool.settled_monthly(),
+            Bucket::Addon => book.pool.settled_addon(),
+        };
         let given = self.credits.is_positive();
         let (from, to) = if given {
             (Account::Adjusted, account)
@@ -79,7 +83,7 @@ impl Adjustment {
         if !given && amount > there {
             return Err(Refusal::AdjustmentBelowZero { available: there });
         }
-        if given && there + amount > Credits::MAX_ACCOUNT {
+        if given && settled + amount > Credits::MAX_ACCOUNT {
             return Err(Refusal::BalanceLimit);
         }
         if given && self.bucket == Bucket::Addon && book.pool.addons.is_none() {

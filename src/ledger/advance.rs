@@ -4,6 +4,7 @@
 //! nothing here depends on when it is called, only on what is due by then.
 
 use super::book::Draft;
+use super::hold;
 use super::{
     Account, Actor, Book, Catalogue, Credits, Cycle, Details, ExpiredAddons, Kind, Pool, Seats,
     Terms, Time, Transfer,
@@ -12,12 +13,16 @@ use super::{
 /// What can be due, in the order of events at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
+    HoldExpiry,
     AddonExpiry,
     LicenseEnd,
     Renewal,
 }
 
 /// Books everything that is due by `now`, each event at its own instant.
+///
+/// # Panics
+/// When a hold is due and the holds were not read along with the pool.
 pub fn advance(book: &mut Book, catalogue: &Catalogue, now: Time) {
     while let Some((at, due)) = next_due(book.pool()).filter(|(at, _)| *at <= now) {
         happen(book, catalogue, at, due);
@@ -38,10 +43,13 @@ pub struct NextGrant {
 }
 
 /// What the next grant would be if nothing else happened; none comes to a closed pool.
+///
+/// # Panics
+/// When holds are open and were not read along with the pool.
 #[must_use]
-pub fn next_grant(pool: &Pool, catalogue: &Catalogue) -> Option<NextGrant> {
-    let mut book = Book::new(pool.clone());
-    // Bounded: an add-on expiry and a licence end come at most once before a renewal.
+pub fn next_grant(book: &Book, catalogue: &Catalogue) -> Option<NextGrant> {
+    let mut book = book.clone();
+    // Bounded: each hold expires once, the add-on pool and the licence end once before a renewal.
     while let Some((at, due)) = next_due(book.pool()) {
         happen(&mut book, catalogue, at, due);
         let entry = book.entries().last()?;
@@ -70,14 +78,16 @@ fn next_due(pool: &Pool) -> Option<(Time, Due)> {
     if pool.is_closed() {
         return None;
     }
+    let hold = pool.next_hold_at.map(|at| (at, Due::HoldExpiry));
     let addons = pool.addons.map(|live| (live.expires_at, Due::AddonExpiry));
     let license = pool.license_ends_at.map(|end| (end, Due::LicenseEnd));
     let renewal = Some((pool.cycle.end, Due::Renewal));
-    [addons, license, renewal].into_iter().flatten().min()
+    [hold, addons, license, renewal].into_iter().flatten().min()
 }
 
 fn happen(book: &mut Book, catalogue: &Catalogue, at: Time, due: Due) {
     match due {
+        Due::HoldExpiry => hold::expire(book, at),
         Due::AddonExpiry => expire_addons(book, at),
         Due::LicenseEnd => {
             end_license(book, catalogue, at, Actor::default(), false);
@@ -86,7 +96,8 @@ fn happen(book: &mut Book, catalogue: &Catalogue, at: Time, due: Due) {
     }
 }
 
-/// The add-on pool expires: what is left repays an overdraft, the rest lapses.
+/// The add-on pool expires: what is left repays an overdraft, the rest lapses. What is held of it
+/// stays capturable.
 fn expire_addons(book: &mut Book, at: Time) {
     let Some(live) = book.pool.addons.take() else {
         return;
@@ -94,18 +105,19 @@ fn expire_addons(book: &mut Book, at: Time) {
     let left = book.pool.addon();
     let repaid = left.min(book.pool.overdraft());
     let lapsed = left.saturating_sub(repaid);
+    let held = book.pool.accounts.bucket(Account::HeldAddon);
     let transfers = [
         Transfer::new(Account::Addon, Account::Overdraft, repaid),
         Transfer::new(Account::Addon, Account::Lapsed, lapsed),
+        Transfer::new(Account::HeldAddon, Account::HeldEnded, held),
     ];
-    let lost = ExpiredAddons {
+    book.pool.expired_addons = Some(ExpiredAddons {
         expired_at: live.expires_at,
         granted: live.granted,
         lapsed,
-    };
-    // Where nothing was lost, a late payment has nothing to bring back.
-    let nothing = lost.granted.is_zero() && lost.lapsed.is_zero();
-    book.pool.expired_addons = (!nothing).then_some(lost);
+        held,
+        opened_seq: live.opened_seq,
+    });
     let transfers = transfers.into_iter().flatten().collect();
     book.append(at, Draft::new(Kind::AddonExpiry, transfers));
 }
@@ -195,8 +207,9 @@ pub(super) fn free_terms(pool: &Pool) -> Terms {
     }
 }
 
-/// Starts a cycle on `terms`: what is left of the old one repays the overdraft and lapses, the
-/// full allowance is granted and repays what is still owed. The caller appends the entry.
+/// Starts a cycle on `terms`: what is left of the old one repays the overdraft and lapses, what is
+/// held of it stays capturable, the full allowance is granted and repays what is still owed. The
+/// caller appends the entry.
 pub(super) fn turn_over(
     book: &mut Book,
     catalogue: &Catalogue,
@@ -226,9 +239,11 @@ pub(super) fn turn_over(
     pool.cycle = cycle;
     pool.cycle_seq = cycle_seq;
     let lapsed = left.saturating_sub(repaid_by_rest);
+    let held = pool.accounts.bucket(Account::HeldMonthly);
     let transfers = [
         Transfer::new(Account::Monthly, Account::Overdraft, repaid_by_rest),
         Transfer::new(Account::Monthly, Account::Lapsed, lapsed),
+        Transfer::new(Account::HeldMonthly, Account::HeldEnded, held),
         Transfer::new(Account::IssuedMonthly, Account::Monthly, allowance),
         Transfer::new(Account::Monthly, Account::Overdraft, repaid_by_grant),
     ];

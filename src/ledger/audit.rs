@@ -3,7 +3,7 @@
 //! Checks every invariant that can be seen in the journal: chained, ordered, conserved,
 //! never-below-zero, and that the state after each entry is what the entries add up to.
 
-use super::{Account, Accounts, Credits, Entry, Hash, Pool, PoolId, Time};
+use super::{Account, Accounts, Credits, Entry, Hash, Pool, PoolId, SignedCredits, Time};
 
 /// Something in the books that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub struct Audit {
     accounts: Accounts,
     cycle_seq: i64,
     granted: Credits,
-    used: Credits,
+    used: SignedCredits,
 }
 
 impl Audit {
@@ -40,7 +40,7 @@ impl Audit {
             accounts: Accounts::default(),
             cycle_seq: 0,
             granted: Credits::ZERO,
-            used: Credits::ZERO,
+            used: SignedCredits::ZERO,
         }
     }
 
@@ -93,13 +93,12 @@ impl Audit {
 
     /// An entry that opens a cycle names itself; the others draw from the one that is open.
     fn follow_cycle(&mut self, entry: &Entry) {
-        let drawn = entry.moved(Account::Monthly, Account::Consumed);
         if entry.cycle_seq == entry.seq {
             self.cycle_seq = entry.seq;
             self.granted = entry.moved(Account::IssuedMonthly, Account::Monthly);
-            self.used = Credits::ZERO;
+            self.used = SignedCredits::ZERO;
         }
-        self.used = self.used + drawn;
+        self.used = self.used + entry.drawn_from_grant();
     }
 
     fn differs(&self, entry: &Entry) -> Option<&'static str> {
@@ -108,7 +107,7 @@ impl Audit {
         let rows = [
             ("cycle", entry.cycle_seq == self.cycle_seq),
             ("allowance", after.monthly.granted == self.granted),
-            ("use", after.monthly.used == self.used),
+            ("use", after.monthly.used.signed() == self.used),
             (
                 "monthly balance",
                 after.monthly.settled == bucket(Account::Monthly) + bucket(Account::HeldMonthly),
@@ -146,7 +145,7 @@ impl Audit {
             ("balances", pool.accounts == self.accounts),
             ("cycle", pool.cycle_seq == self.cycle_seq),
             ("allowance", pool.granted == self.granted),
-            ("use", pool.used == self.used),
+            ("use", pool.used.signed() == self.used),
         ];
         let what = rows
             .into_iter()

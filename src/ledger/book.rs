@@ -1,10 +1,12 @@
 //! A pool with the entries that are being added to its journal: the only way a pool changes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::entry::drawn_from_grant;
 use super::{
-    Account, Accounts, Actor, Attribution, Details, Entry, Hash, Kind, Label, Metadata, Pool,
-    PurchaseId, Reason, Time, Transfer,
+    Accounts, Actor, Attribution, Credits, Details, Entry, EntryId, Hash, Hold, Kind, Label,
+    Metadata, Pool, PurchaseId, Reason, RefundableDebit, Refusal, Time, Transfer,
 };
 
 /// A pool as it was read, and what has been decided on it since. Nothing is durable yet.
@@ -15,6 +17,22 @@ pub struct Book {
     entries: Vec<Arc<Entry>>,
     read_seq: i64,
     changed_terms: bool,
+    /// By number: those that were read along, and those that were opened since.
+    holds: BTreeMap<i64, Hold>,
+    /// Whether every open hold is among them.
+    has_all_holds: bool,
+    changed_holds: BTreeSet<i64>,
+    /// By number, as far as refunds ask for them.
+    debits: BTreeMap<i64, RefundableDebit>,
+}
+
+/// What is read along with a pool, for the commands that need it.
+#[derive(Clone, Debug, Default)]
+pub struct Along {
+    /// Every open hold, and those that are named whatever became of them; `None` when nobody asked.
+    pub holds: Option<Vec<Hold>>,
+    /// Debits that are to be refunded.
+    pub debits: Vec<RefundableDebit>,
 }
 
 /// What an entry says, before it has its number, its state and its hash.
@@ -45,18 +63,43 @@ impl Draft {
             transfers,
         }
     }
+
+    /// An entry about a hold, which is for what the hold is for.
+    pub fn of_hold(kind: Kind, hold: &Hold, transfers: Vec<Transfer>) -> Self {
+        let details = Details {
+            hold: Some(hold.facts.clone()),
+            ..Details::default()
+        };
+        Self {
+            attribution: hold.attribution.clone(),
+            details,
+            ..Self::new(kind, transfers)
+        }
+    }
 }
 
 impl Book {
     /// Opens the book of a pool as it was read.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        let read_seq = pool.seq;
+        Self::with(pool, Along::default())
+    }
+
+    /// Opens the book of a pool with what was read along.
+    #[must_use]
+    pub fn with(pool: Pool, along: Along) -> Self {
+        let has_all_holds = pool.open_holds == 0 || along.holds.is_some();
+        let holds = along.holds.unwrap_or_default();
+        let debits = along.debits.into_iter();
         Self {
+            read_seq: pool.seq,
             pool,
             entries: Vec::new(),
-            read_seq,
             changed_terms: false,
+            holds: holds.into_iter().map(|hold| (hold.seq, hold)).collect(),
+            has_all_holds,
+            changed_holds: BTreeSet::new(),
+            debits: debits.map(|debit| (debit.entry.seq, debit)).collect(),
         }
     }
 
@@ -85,6 +128,13 @@ impl Book {
         self.changed_terms
     }
 
+    /// The holds that were opened, changed or closed.
+    pub fn changed_holds(&self) -> impl Iterator<Item = &Hold> {
+        self.changed_holds
+            .iter()
+            .filter_map(|seq| self.holds.get(seq))
+    }
+
     /// Adds an entry: moves its transfers, numbers it, and chains it to the one before.
     ///
     /// # Panics
@@ -98,17 +148,17 @@ impl Book {
         );
         for transfer in &draft.transfers {
             pool.accounts.apply(*transfer);
-            if (transfer.from, transfer.to) == (Account::Monthly, Account::Consumed) {
-                pool.used = pool.used + transfer.amount;
-            }
         }
+        let used = drawn_from_grant(&draft.transfers, draft.details.refund.as_ref());
+        pool.used = Credits::from_units((pool.used.signed() + used).units())
+            .expect("no more of a grant is returned than was drawn from it");
         assert!(
             Accounts::are_sound(&pool.accounts),
             "an entry leaves sound accounts"
         );
         pool.seq = pool.seq.saturating_add(1);
         pool.last_at = at;
-        self.changed_terms |= draft.kind != Kind::Debit;
+        self.changed_terms |= draft.kind != Kind::Debit || draft.details.hold.is_some();
         let mut entry = Entry {
             pool: pool.id,
             seq: pool.seq,
@@ -138,6 +188,114 @@ impl Book {
     pub(super) fn next_seq(&self) -> i64 {
         self.pool.seq.saturating_add(1)
     }
+
+    /// A hold, whatever became of it.
+    ///
+    /// # Errors
+    /// There is none with this id.
+    pub(super) fn hold(&self, id: EntryId) -> Result<&Hold, Refusal> {
+        let found = id.locate(self.pool.id);
+        let hold = found.and_then(|(seq, _)| self.holds.get(&seq));
+        hold.filter(|hold| hold.facts.id == id)
+            .ok_or(Refusal::NotFound { what: "hold" })
+    }
+
+    /// A hold that is open.
+    ///
+    /// # Errors
+    /// There is none with this id, or it is open no more.
+    pub(super) fn open_hold(&self, id: EntryId) -> Result<Hold, Refusal> {
+        let hold = self.hold(id)?;
+        if !hold.is_open() {
+            let status = hold.status;
+            return Err(Refusal::HoldNotOpen { status });
+        }
+        Ok(hold.clone())
+    }
+
+    /// Every open hold, in the order of opening.
+    ///
+    /// # Panics
+    /// When they were not read: whoever asks must have said so before.
+    #[must_use]
+    pub fn open_holds(&self) -> Vec<Hold> {
+        assert!(self.has_all_holds, "the open holds were read along");
+        let holds = self.holds.values();
+        holds.filter(|hold| hold.is_open()).cloned().collect()
+    }
+
+    /// The open hold that expires first; of several, the one that was opened first.
+    ///
+    /// # Panics
+    /// As [`Self::open_holds`], and when none is open.
+    pub(super) fn first_to_expire(&self) -> Hold {
+        let mut open = self.open_holds();
+        open.sort_by_key(|hold| (hold.facts.expires_at, hold.seq));
+        open.into_iter().next().expect("a hold is due")
+    }
+
+    /// Adds an entry about a hold, and keeps the hold as it is after it.
+    pub(super) fn append_to_hold(&mut self, at: Time, draft: Draft, hold: Hold) -> Arc<Entry> {
+        let entry = self.append(at, draft);
+        self.keep_hold(Hold {
+            last_seq: entry.seq,
+            ..hold
+        });
+        entry
+    }
+
+    /// Keeps a hold as it is now; the pool knows how many are open and when the first is due.
+    pub(super) fn keep_hold(&mut self, hold: Hold) {
+        let seq = hold.seq;
+        let due = hold.facts.expires_at;
+        let is_new = self.holds.insert(seq, hold).is_none();
+        self.changed_holds.insert(seq);
+        if is_new {
+            self.pool.open_holds = self.pool.open_holds.saturating_add(1);
+            let next = self.pool.next_hold_at.into_iter().chain([due]).min();
+            self.pool.next_hold_at = next;
+            return;
+        }
+        let open = self.open_holds();
+        self.pool.open_holds = u32::try_from(open.len()).unwrap_or(u32::MAX);
+        self.pool.next_hold_at = open.iter().map(|hold| hold.facts.expires_at).min();
+    }
+
+    /// A debit of this pool that was read for a refund.
+    ///
+    /// # Errors
+    /// There is none with this id.
+    pub(super) fn debit(&self, id: EntryId) -> Result<RefundableDebit, Refusal> {
+        let found = id.locate(self.pool.id);
+        let debit = found.and_then(|(seq, _)| self.debits.get(&seq));
+        debit
+            .filter(|debit| debit.entry.id() == id && debit.entry.kind == Kind::Debit)
+            .cloned()
+            .ok_or(Refusal::NotFound { what: "debit" })
+    }
+
+    /// The debits of a run, oldest first: those that were read, and those booked since.
+    pub(super) fn debits_of(&self, run: &Label) -> Vec<RefundableDebit> {
+        let of_run = |entry: &Entry| {
+            entry.kind == Kind::Debit && entry.attribution.run_id.as_ref() == Some(run)
+        };
+        let mut debits: BTreeMap<i64, RefundableDebit> = BTreeMap::new();
+        for entry in self.entries.iter().filter(|entry| of_run(entry)) {
+            let debit = RefundableDebit {
+                entry: Arc::clone(entry),
+                refunded: Credits::ZERO,
+            };
+            debits.insert(entry.seq, debit);
+        }
+        let read = self.debits.values().filter(|debit| of_run(&debit.entry));
+        debits.extend(read.map(|debit| (debit.entry.seq, debit.clone())));
+        debits.into_values().collect()
+    }
+
+    /// Keeps what is refunded of a debit by now.
+    pub(super) fn keep_debit(&mut self, debit: RefundableDebit) {
+        self.debits.insert(debit.entry.seq, debit);
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +304,7 @@ mod tests {
     use crate::ledger::Credits;
     use crate::ledger::samples::{adjust, buy, change, correct, debit, paid, pass, pool, put};
     use crate::ledger::samples::{moved, spend, time};
-    use crate::ledger::{Bucket, Change, Command, PutPool};
+    use crate::ledger::{Account, Bucket, Change, Command, PutPool};
 
     const NOW: &str = "2026-01-31T10:00:00Z";
 

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Allowance, Code, Credits, Denomination, PlanCode, PlanVersion, PoolKind, Time};
+use super::{
+    Allowance, Code, Credits, Denomination, PlanCode, PlanVersion, PoolKind, Refusal, Time,
+};
 
 /// Everything about a tenant that decisions on its pools need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,20 @@ pub struct Settings {
     pub auto_provision: Option<AutoProvision>,
     /// The most one debit may take.
     pub max_debit: Credits,
+}
+
+impl Settings {
+    /// Refuses more than one debit or hold may take.
+    ///
+    /// # Errors
+    /// It is more.
+    pub fn check_debit(&self, credits: Credits) -> Result<(), Refusal> {
+        let maximum = self.max_debit;
+        match credits > maximum {
+            true => Err(Refusal::DebitTooLarge { maximum }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The plans of pools that are made when first used.

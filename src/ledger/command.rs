@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::book::Draft;
 use super::{
-    Actor, Adjustment, Book, Catalogue, Change, Debit, Entry, Kind, Purchase, PutPool, Refusal,
-    Seats, Time, check_purchase,
+    Actor, Adjustment, Book, Capture, Catalogue, Change, Debit, Entry, Extension, Kind, NewHold,
+    Purchase, PutPool, Refund, Refusal, Release, RunRefund, Seats, Time, check_purchase, hold,
 };
 
 /// A write on one pool.
@@ -19,6 +19,18 @@ pub enum Command {
     Close,
     /// Spend.
     Debit(Box<Debit>),
+    /// Reserve.
+    Hold(Box<NewHold>),
+    /// Give a hold another end.
+    Extend(Extension),
+    /// Spend from a hold.
+    Capture(Box<Capture>),
+    /// Give a hold up.
+    Release(Release),
+    /// Give a debit back.
+    Refund(Box<Refund>),
+    /// Give all debits of a run back.
+    RefundRun(Box<RunRefund>),
     /// Answer whether a purchase would be booked.
     CheckPurchase(Box<Purchase>),
     /// Credit a purchase whose payment reference is claimed.
@@ -61,8 +73,16 @@ impl Command {
             Self::Purchase(purchase) => purchase
                 .book(book, catalogue, actor, now)
                 .map(Outcome::Booked),
-            Self::Debit(_) | Self::Adjust(_) if book.pool().is_closed() => Err(Refusal::PoolClosed),
+            _ if book.pool().is_closed() => Err(Refusal::PoolClosed),
             Self::Debit(debit) => debit.book(book, catalogue, actor, now).map(Outcome::Booked),
+            Self::Hold(hold) => hold.book(book, catalogue, actor, now).map(Outcome::Booked),
+            Self::Extend(extension) => extension.book(book, actor, now).map(Outcome::Booked),
+            Self::Capture(capture) => capture
+                .book(book, catalogue, actor, now)
+                .map(Outcome::Booked),
+            Self::Release(release) => release.book(book, actor, now).map(Outcome::Booked),
+            Self::Refund(refund) => refund.book(book, actor, now).map(Outcome::Booked),
+            Self::RefundRun(refund) => refund.book(book, actor, now).map(Outcome::Booked),
             Self::Adjust(adjustment) => adjustment
                 .book(book, catalogue, actor, now)
                 .map(Outcome::Booked),
@@ -70,9 +90,11 @@ impl Command {
     }
 }
 
-/// Closes the pool: its balance is frozen, nothing is due any more. A closed one stays closed.
+/// Closes the pool: its open holds are given up, its balance is frozen, nothing is due any more. A
+/// closed one stays closed.
 fn close(book: &mut Book, actor: Actor, now: Time) -> Outcome {
     if !book.pool().is_closed() {
+        hold::release_all(book, &actor, now);
         book.pool.closed_at = Some(now);
         book.append(
             now,

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::book::Draft;
 use super::hash::Canonical;
 use super::{
-    Account, Actor, Attribution, Book, Catalogue, Credits, Details, Entry, Fingerprint, Kind,
-    Label, Metadata, Operation, Pool, Refusal, Round, SignedCredits, Time, Transfer,
+    Account, Actor, Attribution, Book, Catalogue, Credits, Details, Entry, EntryId, Fingerprint,
+    Kind, Label, Metadata, Operation, Pool, Refusal, Round, SignedCredits, Time, Transfer,
 };
 
 /// What happens when the pool is short.
@@ -25,6 +25,21 @@ pub enum Mode {
 words!(Mode {
     Strict => "strict",
     Settle => "settle",
+});
+
+/// Who fixed a debit's price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum PriceSource {
+    /// The rate card.
+    Fixed,
+    /// The rate card, for plans with the old prices.
+    LegacyFixed,
+}
+
+words!(PriceSource {
+    Fixed => "fixed",
+    LegacyFixed => "legacy_fixed",
 });
 
 /// Credits to be spent.
@@ -57,15 +72,23 @@ pub struct DebitFacts {
     pub requested: Option<Credits>,
     /// How it was booked.
     pub mode: Mode,
+    /// The hold it was captured from.
+    pub hold: Option<EntryId>,
+    /// Whether the hold had expired, so that all of it was drawn anew.
+    pub late: bool,
 }
 
 impl DebitFacts {
     /// The facts of a debit's entry; `None` when its details cannot be read.
     #[must_use]
     pub fn of(entry: &Entry) -> Option<Self> {
-        let [monthly, addon, overdraft] = [Account::Monthly, Account::Addon, Account::Overdraft]
-            .map(|bucket| entry.moved(bucket, Account::Consumed));
         let details = entry.read_details()?;
+        let captured = details.captured.unwrap_or_default();
+        let drawn = |account| entry.moved(account, Account::Consumed);
+        let monthly = drawn(Account::Monthly) + captured.monthly;
+        let addon = drawn(Account::Addon) + captured.addon;
+        let overdraft = drawn(Account::Overdraft);
+        let late = details.hold.is_some() && details.captured.is_none();
         Some(Self {
             credits: monthly + addon + overdraft,
             monthly,
@@ -73,6 +96,8 @@ impl DebitFacts {
             overdraft,
             requested: details.requested_credits,
             mode: details.mode.unwrap_or_default(),
+            hold: details.hold.map(|hold| hold.id),
+            late,
         })
     }
 }
@@ -81,22 +106,13 @@ impl Debit {
     /// What makes two debits the same request.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let who = &self.attribution;
-        let labels = [
-            &who.operation,
-            &who.user_id,
-            &who.workspace_id,
-            &who.run_id,
-            &who.model,
-        ];
-        let mut form = Canonical::new("debit")
+        let form = Canonical::new("debit")
             .optional(self.credits.map(Credits::units))
             .text(Some(self.mode.as_str()))
             .text(self.round.map(Round::as_str));
-        for label in labels {
-            form = form.text(label.as_ref().map(Label::as_str));
-        }
-        form.text(self.metadata.as_ref().map(Metadata::as_str))
+        self.attribution
+            .hashed_into(form)
+            .text(self.metadata.as_ref().map(Metadata::as_str))
             .fingerprint()
     }
 
@@ -113,33 +129,14 @@ impl Debit {
     ) -> Result<Arc<Entry>, Refusal> {
         let pool = book.pool();
         let operation = self.attribution.operation.as_ref();
-        let Some(named) = price(pool, catalogue, operation, self.credits)? else {
-            return Err(Refusal::invalid(
-                "credits",
-                "is needed where no price is fixed",
-            ));
-        };
-        let credits = in_steps(pool, named, self.round)?;
-        if credits > catalogue.settings.max_debit {
-            return Err(Refusal::DebitTooLarge {
-                maximum: catalogue.settings.max_debit,
-            });
-        }
-        let transfers = match self.mode {
-            Mode::Strict => draw_strictly(pool, credits)?,
-            Mode::Settle => draw(pool, credits),
-        };
-        let over: Credits = transfers
-            .iter()
-            .filter(|leg| leg.from == Account::Overdraft)
-            .map(|leg| leg.amount)
-            .sum();
-        if pool.overdraft() + over > Credits::MAX_ACCOUNT {
-            return Err(Refusal::BalanceLimit);
-        }
+        let priced = price(pool, catalogue, operation, self.credits)?;
+        let credits = in_steps(pool, priced.credits, self.round)?;
+        catalogue.settings.check_debit(credits)?;
+        let transfers = draw(pool, credits, self.mode)?.spent();
         let details = Details {
             mode: (self.mode != Mode::Strict).then_some(self.mode),
-            requested_credits: self.round.map(|_| named),
+            requested_credits: self.round.map(|_| priced.credits),
+            price: priced.source,
             ..Details::default()
         };
         let (attribution, metadata) = (self.attribution, self.metadata);
@@ -187,12 +184,11 @@ pub fn authorize(
     let estimate = find_operation(catalogue, operation)?.map(|operation| operation.estimate);
     let named = match credits {
         Some(credits) => Some(credits),
-        None => price(pool, catalogue, operation, None)?,
+        None => price_source(pool, catalogue, operation)?.map(|(price, _)| price),
     };
     let required = named.map(|named| in_steps(pool, named, None)).transpose()?;
-    let maximum = catalogue.settings.max_debit;
-    if required.is_some_and(|required| required > maximum) {
-        return Err(Refusal::DebitTooLarge { maximum });
+    if let Some(required) = required {
+        catalogue.settings.check_debit(required)?;
     }
     let available = pool.available();
     let refused = if !available.is_positive() {
@@ -228,25 +224,56 @@ fn find_operation<'c>(
     })
 }
 
-/// The fixed price, or the credits named where none is fixed; `None` when nothing says it.
-fn price(
+/// What an operation costs, and who said so.
+pub(super) struct Priced {
+    pub credits: Credits,
+    /// `None` when the request named it.
+    pub source: Option<PriceSource>,
+}
+
+/// The fixed price, or the credits named where none is fixed.
+pub(super) fn price(
     pool: &Pool,
     catalogue: &Catalogue,
     operation: Option<&Label>,
-    credits: Option<Credits>,
-) -> Result<Option<Credits>, Refusal> {
-    let fixed = find_operation(catalogue, operation)?.and_then(|operation| {
-        let legacy = operation.legacy_fixed.filter(|_| pool.legacy_prices);
-        legacy.or(operation.fixed)
-    });
-    match (fixed, credits) {
-        (Some(price), Some(named)) if named != price => Err(Refusal::PriceIsFixed { price }),
-        (Some(price), _) => Ok(Some(price)),
-        (None, named) => Ok(named),
+    named: Option<Credits>,
+) -> Result<Priced, Refusal> {
+    match (price_source(pool, catalogue, operation)?, named) {
+        (Some((price, _)), Some(named)) if named != price => Err(Refusal::PriceIsFixed { price }),
+        (Some((credits, source)), _) => Ok(Priced {
+            credits,
+            source: Some(source),
+        }),
+        (None, Some(credits)) => Ok(Priced {
+            credits,
+            source: None,
+        }),
+        (None, None) => Err(Refusal::invalid(
+            "credits",
+            "is needed where no price is fixed",
+        )),
     }
 }
 
-fn in_steps(pool: &Pool, named: Credits, round: Option<Round>) -> Result<Credits, Refusal> {
+/// The fixed price, where the operation has one for this pool.
+pub(super) fn price_source(
+    pool: &Pool,
+    catalogue: &Catalogue,
+    operation: Option<&Label>,
+) -> Result<Option<(Credits, PriceSource)>, Refusal> {
+    let Some(operation) = find_operation(catalogue, operation)? else {
+        return Ok(None);
+    };
+    let legacy = operation.legacy_fixed.filter(|_| pool.legacy_prices);
+    let legacy = legacy.map(|price| (price, PriceSource::LegacyFixed));
+    Ok(legacy.or(operation.fixed.map(|price| (price, PriceSource::Fixed))))
+}
+
+pub(super) fn in_steps(
+    pool: &Pool,
+    named: Credits,
+    round: Option<Round>,
+) -> Result<Credits, Refusal> {
     let denomination = pool.denomination;
     match denomination.apply(named, round) {
         Some(Credits::ZERO) => Err(Refusal::invalid("credits", "must not round to 0")),
@@ -255,11 +282,57 @@ fn in_steps(pool: &Pool, named: Credits, round: Option<Round>) -> Result<Credits
     }
 }
 
-/// A strict debit never overspends, and an overdraft counts against both buckets.
-fn draw_strictly(pool: &Pool, credits: Credits) -> Result<Vec<Transfer>, Refusal> {
+/// What the buckets give of an amount, and what is beyond them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drawn {
+    pub monthly: Credits,
+    pub addon: Credits,
+    pub overdraft: Credits,
+}
+
+impl Drawn {
+    /// Monthly first, then add-on, then beyond both.
+    pub fn of(pool: &Pool, credits: Credits) -> Self {
+        let monthly = credits.min(pool.monthly());
+        let addon = credits.saturating_sub(monthly).min(pool.addon());
+        let overdraft = credits.saturating_sub(monthly + addon);
+        Self {
+            monthly,
+            addon,
+            overdraft,
+        }
+    }
+
+    /// The transfers of spending it.
+    pub fn spent(self) -> Vec<Transfer> {
+        let spent = |from, amount| Transfer::new(from, Account::Consumed, amount);
+        let legs = [
+            spent(Account::Monthly, self.monthly),
+            spent(Account::Addon, self.addon),
+            spent(Account::Overdraft, self.overdraft),
+        ];
+        legs.into_iter().flatten().collect()
+    }
+}
+
+/// Where a debit's credits are to come from, if the mode lets it have them.
+pub(super) fn draw(pool: &Pool, credits: Credits, mode: Mode) -> Result<Drawn, Refusal> {
+    match mode {
+        Mode::Strict => check_available(pool, credits)?,
+        Mode::Settle => {}
+    }
+    let drawn = Drawn::of(pool, credits);
+    if pool.overdraft() + drawn.overdraft > Credits::MAX_ACCOUNT {
+        return Err(Refusal::BalanceLimit);
+    }
+    Ok(drawn)
+}
+
+/// Strict debits and holds never overspend, and an overdraft counts against both buckets.
+pub(super) fn check_available(pool: &Pool, credits: Credits) -> Result<(), Refusal> {
     let available = pool.available();
     if credits.signed() <= available {
-        return Ok(draw(pool, credits));
+        return Ok(());
     }
     let shortfall = (credits.signed() - available).abs();
     Err(Refusal::Short {
@@ -270,19 +343,6 @@ fn draw_strictly(pool: &Pool, credits: Credits) -> Result<Vec<Transfer>, Refusal
         renews_at: pool.cycle.end,
         plan_allows_addons: pool.addons_allowed,
     })
-}
-
-fn draw(pool: &Pool, credits: Credits) -> Vec<Transfer> {
-    let monthly = credits.min(pool.monthly());
-    let addon = credits.saturating_sub(monthly).min(pool.addon());
-    let overdraft = credits.saturating_sub(monthly + addon);
-    let spent = |from, amount| Transfer::new(from, Account::Consumed, amount);
-    let legs = [
-        spent(Account::Monthly, monthly),
-        spent(Account::Addon, addon),
-        spent(Account::Overdraft, overdraft),
-    ];
-    legs.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

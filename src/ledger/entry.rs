@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::Canonical;
 use super::{
-    Account, Balance, Bucket, Credits, EntryId, Fingerprint, Hash, IdempotencyKey, KeyId, Label,
-    Metadata, Mode, PoolId, PurchaseId, Reason, Requested, Terms, Time, Transfer,
+    Account, Balance, Bucket, Captured, Credits, EntryId, Fingerprint, Hash, HoldFacts,
+    IdempotencyKey, KeyId, Label, Metadata, Mode, PoolId, PriceSource, PurchaseId, Reason,
+    RefundFacts, Requested, SignedCredits, Terms, Time, Transfer,
 };
 
 macro_rules! kinds {
@@ -49,6 +50,16 @@ kinds! {
     AddonExpiry => "addon_expiry",
     /// Credits were spent.
     Debit => "debit",
+    /// Spent credits were given back.
+    Refund => "refund",
+    /// Credits were reserved.
+    Hold => "hold",
+    /// A hold was given another end.
+    HoldExtend => "hold_extend",
+    /// A hold was given up.
+    Release => "release",
+    /// A hold reached its end and was given up by itself.
+    HoldExpiry => "hold_expiry",
     /// Add-on credits were bought.
     Purchase => "purchase",
     /// A late payment brought an expired add-on pool back.
@@ -115,6 +126,22 @@ pub struct Attribution {
     pub model: Option<Label>,
 }
 
+impl Attribution {
+    /// Adds all of it to what makes two requests the same.
+    pub(super) fn hashed_into(&self, form: Canonical) -> Canonical {
+        let labels = [
+            &self.operation,
+            &self.user_id,
+            &self.workspace_id,
+            &self.run_id,
+            &self.model,
+        ];
+        labels.into_iter().fold(form, |form, label| {
+            form.text(label.as_ref().map(Label::as_str))
+        })
+    }
+}
+
 /// Facts of an entry that only its own kind has. Stored as JSON text, absent ones left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -125,6 +152,21 @@ pub struct Details {
     /// Of a debit: the credits named before rounding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_credits: Option<Credits>,
+    /// Of a debit: where its price came from, when it was a fixed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceSource>,
+    /// Of everything that happens to a hold: the hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldFacts>,
+    /// Of a capture: what came out of the hold. Absent when it came too late for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Captured>,
+    /// Of a refund: what it undid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refund: Option<RefundFacts>,
+    /// Of the first refund of a run: how many refunds of the run follow one another from it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_refunds: Option<i64>,
     /// Of an adjustment: the bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
@@ -211,6 +253,28 @@ impl Entry {
         legs.map(|leg| leg.amount).sum()
     }
 
+    /// What this entry drew from the grant of the current cycle, less what it returned to it.
+    #[must_use]
+    pub fn drawn_from_grant(&self) -> SignedCredits {
+        let refund = match self.kind {
+            Kind::Refund => self.read_details().and_then(|details| details.refund),
+            _ => None,
+        };
+        drawn_from_grant(&self.transfers, refund.as_ref())
+    }
+
+    /// The hold this entry is about.
+    #[must_use]
+    pub fn hold_id(&self) -> Option<EntryId> {
+        self.read_details()?.hold.map(|hold| hold.id)
+    }
+
+    /// The debit this entry gave back.
+    #[must_use]
+    pub fn debit_id(&self) -> Option<EntryId> {
+        self.read_details()?.refund.map(|refund| refund.debit)
+    }
+
     /// The details, read from their text; `None` when the text is not what we write.
     #[must_use]
     pub fn read_details(&self) -> Option<Details> {
@@ -234,18 +298,10 @@ impl Entry {
             .text(self.actor.key.map(|key| key.to_string()).as_deref())
             .text(request.map(|request| request.key.as_str()))
             .bytes(request.map_or(&[][..], |request| &request.fingerprint.as_bytes()[..]));
-        let who = &self.attribution;
-        let labels = [
-            &who.operation,
-            &who.user_id,
-            &who.workspace_id,
-            &who.run_id,
-            &who.model,
-        ];
-        for text in labels.into_iter().chain([&self.reference]) {
-            form = form.text(text.as_ref().map(Label::as_str));
-        }
-        form = form
+        form = self
+            .attribution
+            .hashed_into(form)
+            .text(self.reference.as_ref().map(Label::as_str))
             .text(self.reason.as_ref().map(Reason::as_str))
             .text(
                 self.purchase
@@ -283,6 +339,21 @@ impl Entry {
             .number(self.cycle_seq)
             .optional(self.addon_seq)
     }
+}
+
+/// What is drawn from the bucket or from a hold of the current cycle is used; what a refund returns
+/// of it is used no more.
+pub(super) fn drawn_from_grant(
+    transfers: &[Transfer],
+    refund: Option<&RefundFacts>,
+) -> SignedCredits {
+    let sources = [Account::Monthly, Account::HeldMonthly];
+    let drawn: Credits = transfers
+        .iter()
+        .filter(|leg| leg.to == Account::Consumed && sources.contains(&leg.from))
+        .map(|leg| leg.amount)
+        .sum();
+    drawn.signed() - refund.map_or(SignedCredits::ZERO, |it| it.unused().signed())
 }
 
 #[cfg(test)]

@@ -44,6 +44,10 @@ pub struct Pool {
     pub addons: Option<LiveAddons>,
     /// The last add-on pool that expired, until a late payment brings it back.
     pub expired_addons: Option<ExpiredAddons>,
+    /// How many holds are open.
+    pub open_holds: u32,
+    /// When the first of them expires.
+    pub next_hold_at: Option<Time>,
     /// Terms that wait for the next renewal.
     pub pending: Option<Terms>,
     /// The last licence applied, with a trial's end filled in; kept to be shown after its end.
@@ -82,8 +86,12 @@ pub struct ExpiredAddons {
     pub expired_at: Time,
     /// What had been bought into it.
     pub granted: Credits,
-    /// What lapsed, without what repaid an overdraft.
+    /// What lapsed, without what repaid an overdraft; later lapses of its holds and refunds too.
     pub lapsed: Credits,
+    /// What open holds still have of it.
+    pub held: Credits,
+    /// The number of the entry that opened it.
+    pub opened_seq: i64,
 }
 
 impl ExpiredAddons {
@@ -119,6 +127,45 @@ impl Pool {
         (self.monthly() + self.addon()).signed() - self.overdraft().signed()
     }
 
+    /// The monthly credits that are not spent, held ones included.
+    #[must_use]
+    pub fn settled_monthly(&self) -> Credits {
+        self.monthly() + self.accounts.bucket(Account::HeldMonthly)
+    }
+
+    /// The add-on credits that are not spent, held ones included.
+    #[must_use]
+    pub fn settled_addon(&self) -> Credits {
+        self.addon() + self.accounts.bucket(Account::HeldAddon)
+    }
+
+    /// Whether the cycle that this entry opened is the current one.
+    #[must_use]
+    pub const fn is_current_cycle(&self, opened_seq: i64) -> bool {
+        self.cycle_seq == opened_seq
+    }
+
+    /// Whether the add-on pool that this entry opened is live. One that was brought back may have
+    /// been joined to a later one: both are live then, and it has the earlier's number.
+    #[must_use]
+    pub fn is_live_addon_pool(&self, opened_seq: Option<i64>) -> bool {
+        let live = self.addons.map(|live| live.opened_seq);
+        live.is_some_and(|live| opened_seq.is_some_and(|opened| opened >= live))
+    }
+
+    /// The add-on pool that expired last, if this entry opened it and a late payment could still
+    /// bring it back.
+    pub(super) fn lost_addon_pool(
+        &mut self,
+        opened_seq: Option<i64>,
+    ) -> Option<&mut ExpiredAddons> {
+        if self.is_live_addon_pool(opened_seq) {
+            return None;
+        }
+        let lost = self.expired_addons.as_mut();
+        lost.filter(|lost| opened_seq.is_some_and(|opened| opened >= lost.opened_seq))
+    }
+
     /// Closed pools are frozen.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -138,6 +185,7 @@ impl Pool {
             return None;
         }
         let ends = [
+            self.next_hold_at,
             self.addons.map(|live| live.expires_at),
             self.license_ends_at,
         ];
@@ -163,7 +211,7 @@ impl Pool {
             version: self.seq,
             monthly: MonthlyBalance {
                 granted: self.granted,
-                settled: self.monthly() + held_monthly,
+                settled: self.settled_monthly(),
                 held: held_monthly,
                 used: self.used,
                 cycle_start: self.cycle.start,
@@ -174,7 +222,7 @@ impl Pool {
             },
             addon: AddonBalance {
                 granted: self.addons.map_or(Credits::ZERO, |live| live.granted),
-                settled: self.addon() + held_addon,
+                settled: self.settled_addon(),
                 held: held_addon,
                 expires_at: self.addons.map(|live| live.expires_at),
             },

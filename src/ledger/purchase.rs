@@ -146,8 +146,8 @@ pub fn check_purchase(
         return Err(Refusal::ValidityOver);
     }
     let back = pool.expired_addons.filter(|lost| lost.comes_back(paid_at));
-    let back = back.map_or(Credits::ZERO, |lost| lost.lapsed);
-    if pool.addon() + back + credits > Credits::MAX_ACCOUNT {
+    let back = back.map_or(Credits::ZERO, |lost| lost.lapsed + lost.held);
+    if pool.settled_addon() + back + credits > Credits::MAX_ACCOUNT {
         return Err(Refusal::BalanceLimit);
     }
     Ok(())
@@ -162,7 +162,8 @@ fn reinstate(book: &mut Book, paid_at: Time, expires_at: Time, now: Time) {
     else {
         return;
     };
-    let opened_seq = book.next_seq();
+    // It is as if it had never expired: what was drawn or is held of it is of a live pool again.
+    let opened_seq = lost.opened_seq;
     let live = book.pool.addons.get_or_insert(LiveAddons {
         granted: Credits::ZERO,
         expires_at,
@@ -170,11 +171,15 @@ fn reinstate(book: &mut Book, paid_at: Time, expires_at: Time, now: Time) {
     });
     live.granted = live.granted + lost.granted;
     live.expires_at = expires_at;
-    let back = Transfer::new(Account::Lapsed, Account::Addon, lost.lapsed);
-    book.append(
-        now,
-        Draft::new(Kind::Reinstatement, back.into_iter().collect()),
-    );
+    live.opened_seq = opened_seq;
+    let back = [
+        Transfer::new(Account::Lapsed, Account::Addon, lost.lapsed),
+        Transfer::new(Account::HeldEnded, Account::HeldAddon, lost.held),
+    ];
+    let back: Vec<Transfer> = back.into_iter().flatten().collect();
+    if !(back.is_empty() && lost.granted.is_zero()) {
+        book.append(now, Draft::new(Kind::Reinstatement, back));
+    }
 }
 
 #[cfg(test)]

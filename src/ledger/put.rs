@@ -433,6 +433,8 @@ fn blank_pool(
         cycle_seq: 0,
         addons: None,
         expired_addons: None,
+        open_holds: 0,
+        next_hold_at: None,
         pending: None,
         license: None,
         license_ends_at: None,

@@ -2,7 +2,7 @@
 //!
 //! What a caller may do about it is in the variant. Status codes are not: they are HTTP's.
 
-use super::{Credits, Denomination, Label, PlanCode, SignedCredits, Time};
+use super::{Credits, Denomination, HoldStatus, Label, PlanCode, SignedCredits, Time};
 
 /// Why a command was refused. A refusal books nothing and uses up no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,36 @@ pub enum Refusal {
     DebitTooLarge {
         /// The setting.
         maximum: Credits,
+    },
+    /// The pool has no such hold or debit.
+    #[error("there is no such {what}")]
+    NotFound {
+        /// What was named.
+        what: &'static str,
+    },
+    /// The hold was captured, released or has expired.
+    #[error("the hold is {}", status.as_str())]
+    HoldNotOpen {
+        /// What became of it.
+        status: HoldStatus,
+    },
+    /// As many holds are open as may be.
+    #[error("{maximum} holds are open, and there may be no more")]
+    TooManyHolds {
+        /// The most.
+        maximum: u32,
+    },
+    /// Less is left of the debit than is to be given back.
+    #[error("{left} credits are left to be refunded")]
+    RefundExceedsDebit {
+        /// What is not yet given back.
+        left: Credits,
+    },
+    /// A run of more debits than are refunded at once.
+    #[error("the run has more than {maximum} debits; refund them one by one")]
+    TooManyDebits {
+        /// The most.
+        maximum: usize,
     },
     /// An account would pass its limit.
     #[error("no account may pass {} credits", Credits::MAX_ACCOUNT)]
@@ -122,6 +152,11 @@ impl Refusal {
             Self::UnknownOperation { .. } => "unknown_operation",
             Self::NotAMultiple { .. } => "not_a_multiple",
             Self::DebitTooLarge { .. } => "debit_too_large",
+            Self::NotFound { .. } => "not_found",
+            Self::HoldNotOpen { .. } => "hold_not_open",
+            Self::TooManyHolds { .. } => "too_many_holds",
+            Self::RefundExceedsDebit { .. } => "refund_exceeds_debit",
+            Self::TooManyDebits { .. } => "too_many_debits",
             Self::BalanceLimit => "balance_limit",
             Self::PoolClosed => "pool_closed",
             Self::PoolNotFound => "pool_not_found",
@@ -148,7 +183,12 @@ mod tests {
 
     /// One row an outcome. Adding a variant without a row breaks [`place`], and so this.
     fn rows() -> Vec<Row> {
-        let themes = [rows_of_debits(), rows_of_pools(), rows_of_requests()];
+        let themes = [
+            rows_of_debits(),
+            rows_of_pools(),
+            rows_of_requests(),
+            rows_of_holds(),
+        ];
         themes.into_iter().flatten().collect()
     }
 
@@ -271,6 +311,40 @@ mod tests {
         ]
     }
 
+    fn rows_of_holds() -> Vec<Row> {
+        vec![
+            (
+                Refusal::NotFound { what: "hold" },
+                "not_found",
+                "there is no such hold",
+            ),
+            (
+                Refusal::HoldNotOpen {
+                    status: HoldStatus::Captured,
+                },
+                "hold_not_open",
+                "the hold is captured",
+            ),
+            (
+                Refusal::TooManyHolds { maximum: 7 },
+                "too_many_holds",
+                "7 holds are open, and there may be no more",
+            ),
+            (
+                Refusal::RefundExceedsDebit {
+                    left: Credits::whole(2),
+                },
+                "refund_exceeds_debit",
+                "2 credits are left to be refunded",
+            ),
+            (
+                Refusal::TooManyDebits { maximum: 7 },
+                "too_many_debits",
+                "the run has more than 7 debits; refund them one by one",
+            ),
+        ]
+    }
+
     /// The row of an outcome.
     const fn place(refusal: &Refusal) -> usize {
         match refusal {
@@ -293,6 +367,11 @@ mod tests {
             Refusal::SandboxOnly => 16,
             Refusal::IdempotencyKeyReused => 17,
             Refusal::Invalid { .. } => 18,
+            Refusal::NotFound { .. } => 19,
+            Refusal::HoldNotOpen { .. } => 20,
+            Refusal::TooManyHolds { .. } => 21,
+            Refusal::RefundExceedsDebit { .. } => 22,
+            Refusal::TooManyDebits { .. } => 23,
         }
     }
 

@@ -16,17 +16,31 @@ use std::sync::{Arc, LazyLock};
 use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use super::inputs::{EntryInput, PoolBalanceInput, PoolInput, PurchaseInput};
+use super::along::{holds_column, holds_of, load_debits, load_runs};
+use super::inputs::{
+    EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
+};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
 use super::{PurchaseRecord, Store, StoreError, StoredPool};
-use crate::ledger::{Book, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
+use crate::ledger::{Along, Book, Entry, IdempotencyKey, Kind, Label, Pool, PoolId, Time};
 
-/// What a batch reads: pools, the entries of earlier keys, earlier purchases.
-#[derive(Debug, Default)]
+/// What a batch reads: pools, the entries of earlier keys, earlier purchases, holds, debits.
+#[derive(Debug)]
 pub struct BatchKey {
     /// The pools, each once.
     pub pools: Vec<PoolId>,
+    /// The open holds of a pool are read along if one of them expires before this, on the pool's
+    /// own clock.
+    pub horizon: Time,
+    /// Pools whose open holds are read along in any case.
+    pub holders: Vec<PoolId>,
+    /// Holds that its commands name, by the numbers of their entries.
+    pub holds: Vec<(PoolId, i64)>,
+    /// Debits that its refunds name, by the numbers of their entries.
+    pub debits: Vec<(PoolId, i64)>,
+    /// Runs that it refunds.
+    pub runs: Vec<(PoolId, Label)>,
     /// The idempotency keys its commands carry.
     pub keys: Vec<(PoolId, IdempotencyKey)>,
     /// The payment references of its purchases.
@@ -71,7 +85,7 @@ impl Writer {
     /// # Errors
     /// The database is away or a row is corrupt.
     pub async fn load(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
-        load(&mut self.connection, batch, &READING_POOLS).await
+        load(&mut self.connection, batch).await
     }
 
     /// As [`Self::load`], under the row locks of the pools until the next [`Self::write`]: for
@@ -83,7 +97,13 @@ impl Writer {
     pub async fn lock(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
         self.connection.execute("BEGIN").await?;
         self.locked = true;
-        load(&mut self.connection, batch, &LOCKING_POOLS).await
+        let ids: Vec<Uuid> = batch.pools.iter().map(|pool| pool.uuid()).collect();
+        sqlx::query("SELECT FROM pools WHERE pool_id = ANY($1) ORDER BY pool_id FOR UPDATE")
+            .bind(ids)
+            .execute(&mut self.connection)
+            .await?;
+        // A later statement than the one that waited for the locks sees what was written meanwhile.
+        load(&mut self.connection, batch).await
     }
 
     /// Appends the entries of the books and saves their pools, in one transaction for each kind of
@@ -106,12 +126,10 @@ impl Writer {
     }
 }
 
-async fn load(
-    connection: &mut PgConnection,
-    batch: &BatchKey,
-    reading: &'static str,
-) -> Result<Loaded, StoreError> {
-    let pools = load_pools(connection, &batch.pools, reading).await?;
+async fn load(connection: &mut PgConnection, batch: &BatchKey) -> Result<Loaded, StoreError> {
+    let mut pools = load_pools(connection, batch).await?;
+    load_debits(connection, &batch.debits, &mut pools).await?;
+    load_runs(connection, &batch.runs, &mut pools).await?;
     let earlier = load_earlier(connection, &batch.keys).await?;
     let purchases = load_purchases(connection, &batch.references).await?;
     Ok(Loaded {
@@ -121,37 +139,56 @@ async fn load(
     })
 }
 
-fn reading_pools(lock: &str) -> String {
+static READING_POOLS: LazyLock<String> = LazyLock::new(|| {
+    let holds = holds_column(
+        "p.next_hold_at <= GREATEST(c.now, $2) OR p.pool_id = ANY($3)",
+        "UNION
+        SELECT o.*
+        FROM unnest($4::uuid[], $5::bigint[]) AS k (pool_id, seq)
+        JOIN holds AS o
+            ON o.pool_id = k.pool_id
+            AND o.seq = k.seq
+        WHERE k.pool_id = p.pool_id",
+    );
     format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now
+        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {holds}
         FROM pools AS p
         JOIN tenants AS t ON t.tenant_id = p.tenant_id
         LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
-        WHERE p.pool_id = ANY($1)
-        ORDER BY p.pool_id
-        {lock}"
+        WHERE p.pool_id = ANY($1)"
     )
-}
-
-static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(""));
-static LOCKING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools("FOR UPDATE OF p"));
+});
 
 async fn load_pools(
     connection: &mut PgConnection,
-    pools: &[PoolId],
-    reading: &'static str,
+    batch: &BatchKey,
 ) -> Result<HashMap<PoolId, StoredPool>, StoreError> {
-    let ids: Vec<Uuid> = pools.iter().map(|pool| pool.uuid()).collect();
-    let rows = sqlx::query(reading).bind(ids).fetch_all(connection).await?;
+    let ids = |pools: &[PoolId]| pools.iter().map(|pool| pool.uuid()).collect::<Vec<Uuid>>();
+    let named: Vec<Uuid> = batch.holds.iter().map(|(pool, _)| pool.uuid()).collect();
+    let seqs: Vec<i64> = batch.holds.iter().map(|(_, seq)| *seq).collect();
+    let rows = sqlx::query(READING_POOLS.as_str())
+        .bind(ids(&batch.pools))
+        .bind(batch.horizon)
+        .bind(ids(&batch.holders))
+        .bind(named)
+        .bind(seqs)
+        .fetch_all(connection)
+        .await?;
     rows.iter()
-        .map(|row| stored_pool(row).map(|pool| (pool.pool.id, pool)))
+        .map(|row| stored_pool(row).map(|stored| (stored.pool.id, stored)))
         .collect()
 }
 
 /// A pool with what is read along with it.
 pub(super) fn stored_pool(row: &sqlx::postgres::PgRow) -> Result<StoredPool, StoreError> {
+    let pool = Pool::try_from(PoolRow::from_row(row)?)?;
+    let along = Along {
+        holds: holds_of(pool.id, row)?,
+        ..Along::default()
+    };
     Ok(StoredPool {
-        pool: Pool::try_from(PoolRow::from_row(row)?)?,
+        pool,
+        along,
         recorded_at: row.try_get("recorded_at")?,
         catalogue_version: row.try_get("catalogue_version")?,
         clock_now: row.try_get("clock_now")?,
@@ -251,6 +288,8 @@ async fn write(
             .bind(entries_of(&whole))
             .bind(recorded_at)
             .bind(bought)
+            .bind(holds_of_books(&whole))
+            .bind(refunds_of_books(&whole))
             .fetch_all(&mut *connection)
             .await?;
         written.extend(ids.into_iter().map(PoolId::from));
@@ -261,6 +300,31 @@ async fn write(
 fn entries_of<'a>(books: &[&'a Book]) -> Vec<EntryInput<'a>> {
     let entries = books.iter().flat_map(|book| book.entries());
     entries.map(|entry| EntryInput(entry)).collect()
+}
+
+fn holds_of_books<'a>(books: &[&'a Book]) -> Vec<HoldInput<'a>> {
+    let of_book = |book: &&'a Book| {
+        let book: &'a Book = book;
+        let pool = book.pool().id;
+        book.changed_holds().map(move |hold| HoldInput(pool, hold))
+    };
+    books.iter().flat_map(of_book).collect()
+}
+
+fn refunds_of_books<'a>(books: &[&'a Book]) -> Vec<RefundInput<'a>> {
+    let entries = books.iter().flat_map(|book| book.entries());
+    let refunds = entries.filter(|entry| entry.kind == Kind::Refund);
+    let input = |entry: &'a Arc<Entry>| {
+        let facts = entry.read_details()?.refund?;
+        let (debit_seq, _) = facts.debit.locate(entry.pool)?;
+        let credits = facts.credits().units();
+        Some(RefundInput {
+            entry,
+            debit_seq,
+            credits,
+        })
+    };
+    refunds.filter_map(input).collect()
 }
 
 /// What to save of pools whose `seq` is still what was read, their rows locked in id order.
@@ -318,18 +382,24 @@ static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Every column of `pools`, in the order of `pool_input` without `read_seq`.
+/// Every column of `pools`, in the order of `pool_state_input` without `read_seq`.
 const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, last_at, monthly, \
     addon, held_monthly, held_addon, held_ended, overdraft, consumed, lapsed, issued_monthly, \
     issued_addon, adjusted, clawed_back, used, plan, builders, monthly_allowance, denomination, \
     legacy_prices, addons_allowed, granted, cycle_number, cycle_anchor, cycle_start, cycle_end, \
     cycle_seq, addon_granted, addon_expires_at, addon_seq, expired_addon_at, \
-    expired_addon_granted, expired_addon_lapsed, requested, pending, license, license_ends_at, \
-    first_trial_at, fallen_back, billing_anchor, test_clock, closed_at, next_due_at";
+    expired_addon_granted, expired_addon_lapsed, expired_addon_held, expired_addon_seq, \
+    open_holds, next_hold_at, requested, pending, license, license_ends_at, first_trial_at, \
+    fallen_back, billing_anchor, test_clock, closed_at, next_due_at";
+
+/// Every column of `holds`.
+const HOLD_COLUMNS: &str = "pool_id, seq, opened_at, last_seq, status, expires_at, requested, \
+    monthly, addon, cycle_seq, addon_seq, operation, user_id, workspace_id, run_id, model";
 
 static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
-    let locking = locking("pool_input");
+    let locking = locking("pool_state_input");
     let values = format!("b.{}", SAVED_COLUMNS.replace(", ", ", b."));
+    let hold_values = format!("h.{}", HOLD_COLUMNS.replace(", ", ", h."));
     format!(
         "WITH {locking}, updated AS (
             UPDATE pools AS p
@@ -340,7 +410,7 @@ static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
         ), created AS (
             INSERT INTO pools ({SAVED_COLUMNS}, recorded_at)
             SELECT {values}, $3
-            FROM unnest($1::pool_input[]) AS b
+            FROM unnest($1::pool_state_input[]) AS b
             WHERE b.read_seq = 0
             ON CONFLICT (pool_id) DO NOTHING
             RETURNING pool_id
@@ -358,6 +428,20 @@ static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
                 u.paid_at, u.expires_at, u.amount_cents, u.currency, u.user_id, u.created_at
             FROM unnest($4::purchase_input[]) AS u
             WHERE (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
+        ), held AS (
+            INSERT INTO holds ({HOLD_COLUMNS})
+            SELECT {hold_values}
+            FROM unnest($5::hold_input[]) AS h
+            WHERE (h.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
+            ON CONFLICT (pool_id, seq) DO UPDATE SET
+                last_seq = excluded.last_seq,
+                status = excluded.status,
+                expires_at = excluded.expires_at
+        ), refunded AS (
+            INSERT INTO refunds (pool_id, debit_seq, seq, credits)
+            SELECT r.pool_id, r.debit_seq, r.seq, r.credits
+            FROM unnest($6::refund_input[]) AS r
+            WHERE (r.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
         )
         SELECT pool_id FROM saved"
     )

@@ -10,7 +10,8 @@ use sqlx::{Postgres, Type};
 use uuid::Uuid;
 
 use crate::ledger::{
-    Account, Book, Entry, IdempotencyKey, Label, Metadata, Pool, Reason, Seats, Transfer,
+    Account, Book, Entry, Hold, IdempotencyKey, Label, Metadata, Pool, PoolId, Reason, Seats,
+    Transfer,
 };
 use crate::store::PurchaseRecord;
 
@@ -126,9 +127,9 @@ impl PoolBalanceInput<'_> {
     }
 }
 
-/// `pool_input`: a pool after anything, or a new one.
+/// `pool_state_input`: a pool after anything, or a new one.
 pub(super) struct PoolInput<'a>(pub &'a Book);
-composite!(PoolInput, "pool_input", "_pool_input");
+composite!(PoolInput, "pool_state_input", "_pool_state_input");
 
 impl PoolInput<'_> {
     fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
@@ -181,7 +182,11 @@ fn write_addons(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), Box
         .encode(live.map(|live| live.opened_seq))?
         .encode(lost.map(|lost| lost.expired_at))?
         .encode(lost.map(|lost| lost.granted.units()))?
-        .encode(lost.map(|lost| lost.lapsed.units()))?;
+        .encode(lost.map(|lost| lost.lapsed.units()))?
+        .encode(lost.map(|lost| lost.held.units()))?
+        .encode(lost.map(|lost| lost.opened_seq))?
+        .encode(i32::try_from(pool.open_holds)?)?
+        .encode(pool.next_hold_at)?;
     Ok(())
 }
 
@@ -200,6 +205,60 @@ fn write_requests(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), B
         .encode(pool.closed_at)?
         .encode(next_due_at)?;
     Ok(())
+}
+
+/// `hold_input`.
+pub(super) struct HoldInput<'a>(pub PoolId, pub &'a Hold);
+composite!(HoldInput, "hold_input", "_hold_input");
+
+impl HoldInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let (pool, hold, facts) = (self.0, self.1, &self.1.facts);
+        let who = &hold.attribution;
+        let opened_at = facts.id.locate(pool).map(|(_, at)| at);
+        record
+            .encode(pool.uuid())?
+            .encode(hold.seq)?
+            .encode(opened_at)?
+            .encode(hold.last_seq)?
+            .encode(hold.status.as_str())?
+            .encode(facts.expires_at)?
+            .encode(facts.requested.units())?
+            .encode(facts.monthly.units())?
+            .encode(facts.addon.units())?
+            .encode(facts.cycle_seq)?
+            .encode(facts.addon_seq)?;
+        let labels = [
+            &who.operation,
+            &who.user_id,
+            &who.workspace_id,
+            &who.run_id,
+            &who.model,
+        ];
+        for label in labels {
+            record.encode(label.as_ref().map(Label::as_str))?;
+        }
+        Ok(())
+    }
+}
+
+/// `refund_input`: a refund's entry and the number of its debit.
+pub(super) struct RefundInput<'a> {
+    pub entry: &'a Entry,
+    pub debit_seq: i64,
+    pub credits: i64,
+}
+composite!(RefundInput, "refund_input", "_refund_input");
+
+impl RefundInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        record
+            .encode(self.entry.pool.uuid())?
+            .encode(self.debit_seq)?
+            .encode(self.entry.seq)?
+            .encode(self.credits)?;
+        Ok(())
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {

@@ -3,6 +3,7 @@
 //! Reads use a small pool of connections, writes of the journal the connections of the lanes.
 //! Every read for a tenant names the tenant; every statement on a pool names `pool_id`.
 
+mod along;
 mod batch;
 mod catalogue;
 mod clocks;

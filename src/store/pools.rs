@@ -5,17 +5,20 @@ use std::sync::LazyLock;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::along::holds_column;
 use super::batch::stored_pool;
 use super::deadline::within;
 use super::rows::POOL_COLUMNS;
 use super::{Store, StoreError};
-use crate::ledger::{ClockId, Pool, PoolId, PoolName, TenantId, Time};
+use crate::ledger::{Along, ClockId, Pool, PoolId, PoolName, TenantId, Time};
 
 /// A pool as it is stored, with what must be read in the same moment.
 #[derive(Clone, Debug)]
 pub struct StoredPool {
     /// Its state; what is due may not be booked yet.
     pub pool: Pool,
+    /// What was read along with it.
+    pub along: Along,
     /// When its row was made.
     pub recorded_at: Time,
     /// The version of its tenant's catalogue.
@@ -55,9 +58,16 @@ impl TryFrom<NameRow> for DuePool {
     }
 }
 
+/// A pool's open holds, read along if one of them expires by the horizon on the pool's own clock.
+pub(super) fn holds_before(horizon: &str) -> String {
+    let due = format!("p.next_hold_at <= GREATEST(c.now, {horizon})");
+    holds_column(&due, "")
+}
+
 static FINDING_POOLS: LazyLock<String> = LazyLock::new(|| {
+    let holds = holds_before("$3");
     format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now
+        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {holds}
         FROM pools AS p
         JOIN tenants AS t ON t.tenant_id = p.tenant_id
         LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
@@ -68,7 +78,7 @@ static FINDING_POOLS: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Store {
-    /// A tenant's pool.
+    /// A tenant's pool, with its open holds if one of them expires by the horizon.
     ///
     /// # Errors
     /// The database is away or the row is corrupt.
@@ -76,8 +86,10 @@ impl Store {
         &self,
         tenant: TenantId,
         name: &PoolName,
+        horizon: Time,
     ) -> Result<Option<StoredPool>, StoreError> {
-        let mut found = self.find_pools(tenant, std::slice::from_ref(name)).await?;
+        let names = std::slice::from_ref(name);
+        let mut found = self.find_pools(tenant, names, horizon).await?;
         Ok(found.pop())
     }
 
@@ -89,6 +101,7 @@ impl Store {
         &self,
         tenant: TenantId,
         names: &[PoolName],
+        horizon: Time,
     ) -> Result<Vec<StoredPool>, StoreError> {
         let ids: Vec<Uuid> = names
             .iter()
@@ -97,6 +110,7 @@ impl Store {
         let read = sqlx::query(FINDING_POOLS.as_str())
             .bind(tenant.uuid())
             .bind(ids)
+            .bind(horizon)
             .fetch_all(self.db());
         let rows = within(async { Ok(read.await?) }).await?;
         rows.iter().map(stored_pool).collect()

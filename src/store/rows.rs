@@ -163,8 +163,8 @@ pub(super) const POOL_COLUMNS: &str = "p.pool_id, p.tenant_id, p.name, p.created
     p.clawed_back, p.used, p.plan, p.builders, p.monthly_allowance, p.denomination, \
     p.legacy_prices, p.addons_allowed, p.granted, p.cycle_number, p.cycle_anchor, p.cycle_start, \
     p.cycle_end, p.cycle_seq, p.addon_granted, p.addon_expires_at, p.addon_seq, \
-    p.expired_addon_at, p.expired_addon_granted, p.expired_addon_lapsed, p.requested, p.pending, \
-    p.license, p.license_ends_at, p.first_trial_at, p.fallen_back, p.billing_anchor, \
+    p.expired_addon_at, p.expired_addon_granted, p.expired_addon_lapsed, p.expired_addon_held, \
+    p.expired_addon_seq, p.open_holds, p.next_hold_at, p.requested, p.pending, p.license, p.license_ends_at, p.first_trial_at, p.fallen_back, p.billing_anchor, \
     p.test_clock, p.closed_at";
 
 /// A row of `pools`.
@@ -208,6 +208,10 @@ pub(super) struct PoolRow {
     pub expired_addon_at: Option<Time>,
     pub expired_addon_granted: Option<i64>,
     pub expired_addon_lapsed: Option<i64>,
+    pub expired_addon_held: Option<i64>,
+    pub expired_addon_seq: Option<i64>,
+    pub open_holds: i32,
+    pub next_hold_at: Option<Time>,
     pub requested: String,
     pub pending: Option<String>,
     pub license: Option<String>,
@@ -288,20 +292,21 @@ impl PoolRow {
     }
 
     fn expired_addons(&self) -> Result<Option<ExpiredAddons>, StoreError> {
-        let stored = (
-            self.expired_addon_at,
-            self.expired_addon_granted,
-            self.expired_addon_lapsed,
-        );
-        match stored {
-            (Some(expired_at), Some(granted), Some(lapsed)) => Ok(Some(ExpiredAddons {
-                expired_at,
-                granted: self.credits("expired_addon_granted", granted)?,
-                lapsed: self.credits("expired_addon_lapsed", lapsed)?,
-            })),
-            (None, None, None) => Ok(None),
-            _ => Err(self.corrupt("expired_addon_at")),
-        }
+        let Some(expired_at) = self.expired_addon_at else {
+            return Ok(None);
+        };
+        let credits = |column, units: Option<i64>| match units {
+            Some(units) => self.credits(column, units),
+            None => Err(self.corrupt(column)),
+        };
+        let opened_seq = self.expired_addon_seq;
+        Ok(Some(ExpiredAddons {
+            expired_at,
+            granted: credits("expired_addon_granted", self.expired_addon_granted)?,
+            lapsed: credits("expired_addon_lapsed", self.expired_addon_lapsed)?,
+            held: credits("expired_addon_held", self.expired_addon_held)?,
+            opened_seq: opened_seq.ok_or_else(|| self.corrupt("expired_addon_seq"))?,
+        }))
     }
 }
 
@@ -335,6 +340,8 @@ impl TryFrom<PoolRow> for Pool {
             cycle_seq: row.cycle_seq,
             addons: row.addons()?,
             expired_addons: row.expired_addons()?,
+            open_holds: u32::try_from(row.open_holds).map_err(|_| row.corrupt("open_holds"))?,
+            next_hold_at: row.next_hold_at,
             pending: row.json("pending", &row.pending)?,
             license: row.json("license", &row.license)?,
             license_ends_at: row.license_ends_at,

@@ -327,7 +327,7 @@ fn a_trial_of_january_20_at_10_ends_on_february_3_at_10_to_the_millisecond() {
 
 #[test]
 fn the_next_grant_is_the_renewal_or_the_fall_to_the_free_plan() {
-    let next = |book: &Book| next_grant(book.pool(), &catalogue());
+    let next = |book: &Book| next_grant(book, &catalogue());
     let grant = |at: &str, credits, repaid, net| {
         let [credits, overdraft_repaid, net] = [credits, repaid, net].map(Credits::whole);
         Some(NextGrant {
@@ -355,7 +355,7 @@ fn the_next_grant_is_the_renewal_or_the_fall_to_the_free_plan() {
     let stays = pool(until("2026-02-10", put("free", 1)), NOW);
     assert_eq!(next(&stays), grant("2026-02-28T10:00:00Z", 100, 0, 100));
     let nothing = edited("free", Allowance::PerPool(Credits::ZERO), "2026-02-01");
-    let none = next_grant(stays.pool(), &nothing);
+    let none = next_grant(&stays, &nothing);
     assert_eq!(none, grant("2026-02-28T10:00:00Z", 0, 0, 0), "and it ends");
 }
 

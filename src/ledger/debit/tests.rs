@@ -71,7 +71,7 @@ fn monthly_credits_are_drawn_before_addon_credits() {
 #[test]
 fn a_strict_debit_of_one_too_many_is_refused_with_what_is_missing() {
     let book = pro();
-    let refused = draw_strictly(book.pool(), Credits::whole(901));
+    let refused = check_available(book.pool(), Credits::whole(901));
     let expected = Refusal::Short {
         empty: false,
         required: Credits::whole(901),
@@ -95,7 +95,7 @@ fn a_strict_debit_of_an_empty_or_overdrawn_pool_is_refused_as_such() {
         shortfall,
         plan_allows_addons,
         ..
-    }) = draw_strictly(book.pool(), Credits::whole(1))
+    }) = check_available(book.pool(), Credits::whole(1))
     else {
         panic!("an overdrawn pool has nothing to give");
     };

@@ -116,6 +116,8 @@ fn no_addon_balance_passes_the_limit_of_an_account() {
         expired_at: time("2026-01-20"),
         granted: Credits::whole(200),
         lapsed: Credits::whole(200),
+        held: Credits::ZERO,
+        opened_seq: 1,
     });
     let late = paid(100, "2026-01-19");
     assert_eq!(

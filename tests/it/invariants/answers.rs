@@ -135,6 +135,11 @@ fn kind(kind: ledger::Kind) -> model::Kind {
         ledger::Kind::TermsChange => model::Kind::TermsChange,
         ledger::Kind::AddonExpiry => model::Kind::AddonExpiry,
         ledger::Kind::Debit => model::Kind::Debit,
+        ledger::Kind::Refund
+        | ledger::Kind::Hold
+        | ledger::Kind::HoldExtend
+        | ledger::Kind::Release
+        | ledger::Kind::HoldExpiry => unreachable!("comes with holds"),
         ledger::Kind::Purchase => model::Kind::Purchase,
         ledger::Kind::Reinstatement => model::Kind::Reinstatement,
         ledger::Kind::Adjustment => model::Kind::Adjustment,
@@ -171,11 +176,13 @@ pub fn balance(balance: &ledger::Balance) -> model::Balance {
 }
 
 pub fn view(pool: &Pool, catalogue: &ledger::Catalogue, now: Time) -> model::PoolView {
-    let next_grant = ledger::next_grant(pool, catalogue).map(|next| model::NextGrant {
-        at: next.at,
-        credits: next.credits.units(),
-        overdraft_repaid: next.overdraft_repaid.units(),
-        net: next.net.units(),
+    let next_grant = ledger::next_grant(&ledger::Book::new(pool.clone()), catalogue).map(|next| {
+        model::NextGrant {
+            at: next.at,
+            credits: next.credits.units(),
+            overdraft_repaid: next.overdraft_repaid.units(),
+            net: next.net.units(),
+        }
     });
     let pending = pool.pending.as_ref();
     let status = pool.license.as_ref().map(|license| license.status(now));

@@ -256,6 +256,12 @@ impl Lane {
             Command::Debit(debit) => debit.fingerprint(),
             Command::Purchase(purchase) => purchase.fingerprint(),
             Command::Adjust(adjustment) => adjustment.fingerprint(),
+            Command::Hold(hold) => hold.fingerprint(),
+            Command::Extend(extension) => extension.fingerprint(),
+            Command::Capture(capture) => capture.fingerprint(),
+            Command::Release(release) => release.fingerprint(),
+            Command::Refund(refund) => refund.fingerprint(),
+            Command::RefundRun(refund) => refund.fingerprint(),
             Command::Advance | Command::Update(_) | Command::Close | Command::CheckPurchase(_) => {
                 return Actor::default();
             }
