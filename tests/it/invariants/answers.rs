@@ -41,6 +41,8 @@ pub fn debited(entry: &Entry) -> Answer {
         monthly: facts.monthly.units(),
         addon: facts.addon.units(),
         overdraft: facts.overdraft.units(),
+        late: false,
+        hold: None,
     }
 }
 

@@ -209,6 +209,12 @@ impl Lane {
             model::Command::PutPlan(_) | model::Command::PutOperation(_) => {
                 unreachable!("the catalogue is not decided by a pool")
             }
+            model::Command::Hold(_)
+            | model::Command::ExtendHold { .. }
+            | model::Command::CaptureHold { .. }
+            | model::Command::ReleaseHold { .. }
+            | model::Command::Refund { .. }
+            | model::Command::RefundRun { .. } => unreachable!("comes with holds"),
         }
     }
 

@@ -45,6 +45,7 @@ impl Script {
             } => Command::Debit(model::Debit {
                 credits: amount.map(|amount| units(pool, amount)),
                 operation: operation.map(str::to_owned),
+                run: None,
                 settle: *settle,
                 round: *round,
             }),

@@ -7,6 +7,10 @@ use super::Instant;
 pub enum Account {
     Monthly,
     Addon,
+    HeldMonthly,
+    HeldAddon,
+    /// Held, of a cycle or an add-on pool that has ended: in no bucket any more.
+    HeldEnded,
     Overdraft,
     Consumed,
     Lapsed,
@@ -24,6 +28,11 @@ pub enum Kind {
     TermsChange,
     AddonExpiry,
     Debit,
+    Refund,
+    Hold,
+    HoldExtend,
+    Release,
+    HoldExpiry,
     Purchase,
     Reinstatement,
     Adjustment,
@@ -47,9 +56,12 @@ pub struct Entry {
 }
 
 impl Account {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Monthly,
         Self::Addon,
+        Self::HeldMonthly,
+        Self::HeldAddon,
+        Self::HeldEnded,
         Self::Overdraft,
         Self::Consumed,
         Self::Lapsed,
@@ -79,6 +91,11 @@ impl Kind {
             Self::TermsChange => "terms_change",
             Self::AddonExpiry => "addon_expiry",
             Self::Debit => "debit",
+            Self::Refund => "refund",
+            Self::Hold => "hold",
+            Self::HoldExtend => "hold_extend",
+            Self::Release => "release",
+            Self::HoldExpiry => "hold_expiry",
             Self::Purchase => "purchase",
             Self::Reinstatement => "reinstatement",
             Self::Adjustment => "adjustment",
@@ -129,20 +146,14 @@ pub fn addon_granted(entries: &[Entry]) -> i64 {
             | Kind::LicenseEnd
             | Kind::TermsChange
             | Kind::Debit
+            | Kind::Refund
+            | Kind::Hold
+            | Kind::HoldExtend
+            | Kind::Release
+            | Kind::HoldExpiry
             | Kind::Adjustment
             | Kind::Close => {}
         }
     }
     granted
-}
-
-/// The newest add-on expiry, unless a late payment has already reinstated it. Older ones do not
-/// matter: a payment made before them would by now be too late for its own validity.
-pub fn expiry_to_reinstate(entries: &[Entry]) -> Option<&Entry> {
-    let ended_or_undone = |kind| matches!(kind, Kind::AddonExpiry | Kind::Reinstatement);
-    let newest = entries
-        .iter()
-        .rev()
-        .find(|entry| ended_or_undone(entry.kind))?;
-    (newest.kind == Kind::AddonExpiry).then_some(newest)
 }

@@ -4,24 +4,32 @@
 //! It is written from the contract alone and uses nothing of the crate under test: amounts are
 //! plain `i64` hundredths, every balance is summed up from the whole journal each time, months are
 //! added by hand, and a read plays the future forward on a copy. Slow on purpose, obvious on
-//! purpose. Holds, refunds, clawbacks, idempotency keys, names and JSON have no place here.
+//! purpose. Clawbacks, idempotency keys, names and JSON have no place here.
 
 pub mod calendar;
 mod catalogue;
 mod examples;
+mod hold;
 mod journal;
+mod parts;
 mod pool;
+mod purchase;
 mod put;
+mod refund;
 mod spend;
 pub mod view;
 
 pub use catalogue::{Allowance, Catalogue, Operation, PlanVersion};
+pub use hold::Hold;
 pub use journal::{Account, Entry, Kind, Transfer};
+pub use purchase::{Adjustment, Bucket, Purchase};
 pub use put::{Builders, Change, Field, License, LicenseType, PutPool, Requested, Terms};
-pub use spend::{Adjustment, Authorization, Bucket, Debit, Purchase, Round};
+pub use refund::RunRefund;
+pub use spend::{Authorization, Debit, Round};
 pub use view::{Balance, LicenseStatus, NextGrant, PoolView};
 
 use chrono::{DateTime, Utc};
+use hold::Capture;
 use pool::Pool;
 
 pub type Instant = DateTime<Utc>;
@@ -56,6 +64,30 @@ pub struct Model {
 pub enum Command {
     Put(PutPool),
     Debit(Debit),
+    Hold(Hold),
+    /// A hold goes by the number of the entry that opened it.
+    ExtendHold {
+        hold: usize,
+        expires_in_seconds: i64,
+    },
+    CaptureHold {
+        hold: usize,
+        credits: i64,
+        round: Round,
+        settle: bool,
+    },
+    ReleaseHold {
+        hold: usize,
+    },
+    /// Of the debit or capture that this entry booked; left out, `credits` are all that is left.
+    Refund {
+        debit: usize,
+        credits: Option<i64>,
+    },
+    /// All that is left of every debit of the run.
+    RefundRun {
+        run: String,
+    },
     Purchase(Purchase),
     Adjust(Adjustment),
     Close,
@@ -80,6 +112,40 @@ pub enum Answer {
         monthly: i64,
         addon: i64,
         overdraft: i64,
+        /// Of a hold that had expired.
+        late: bool,
+        /// The hold that it captures.
+        hold: Option<usize>,
+    },
+    Held {
+        seq: usize,
+        credits: i64,
+        /// Before it was rounded, and before a partial hold took what there was.
+        requested: i64,
+        monthly: i64,
+        addon: i64,
+        expires_at: Instant,
+    },
+    Extended {
+        seq: usize,
+        expires_at: Instant,
+    },
+    Released {
+        seq: usize,
+    },
+    /// The four parts say where the credits went.
+    Refunded {
+        seq: usize,
+        credits: i64,
+        overdraft: i64,
+        addon: i64,
+        monthly: i64,
+        lapsed: i64,
+    },
+    RunRefunded {
+        /// One a debit, oldest debit first.
+        refunds: Vec<RunRefund>,
+        credits: i64,
     },
     Purchased {
         seq: usize,
@@ -120,6 +186,28 @@ impl Model {
         let decided = match command {
             Command::Put(body) => self.put(now, body),
             Command::Debit(debit) => self.debit(now, debit),
+            Command::Hold(hold) => self.hold(now, hold),
+            Command::ExtendHold {
+                hold,
+                expires_in_seconds,
+            } => self.extend_hold(now, *hold, *expires_in_seconds),
+            Command::CaptureHold {
+                hold,
+                credits,
+                round,
+                settle,
+            } => {
+                let asked = Capture {
+                    hold: *hold,
+                    credits: *credits,
+                    round: *round,
+                    settle: *settle,
+                };
+                self.capture_hold(now, &asked)
+            }
+            Command::ReleaseHold { hold } => self.release_hold(now, *hold),
+            Command::Refund { debit, credits } => self.refund(now, *debit, *credits),
+            Command::RefundRun { run } => self.refund_run(now, run),
             Command::Purchase(purchase) => self.purchase(now, purchase),
             Command::Adjust(adjustment) => self.adjust(now, adjustment),
             Command::Close => self.close(now),
@@ -192,6 +280,10 @@ impl Model {
             return Ok(Answer::Closed { seq });
         }
         let pool = self.writable()?;
+        let open: Vec<_> = pool.open_holds().map(|hold| hold.seq).collect();
+        for hold in open {
+            pool.release(now, hold);
+        }
         pool.closed = true;
         let seq = pool.write(Kind::Close, now, vec![]);
         Ok(Answer::Closed { seq })

@@ -1,9 +1,13 @@
 //! The pool's state and its due events, each at its own instant, in the contract's order.
 //!
-//! No amount is kept here but the current cycle's allowance: balances come from the journal.
+//! Balances come from the journal. Kept here are the current cycle's allowance, and what the
+//! journal cannot say: where credits that are held or spent came from.
 
 use super::calendar::add_months;
+use super::hold::PlacedHold;
 use super::journal::{addon_granted, balance_of};
+use super::purchase::LostAddons;
+use super::refund::{BookedDebit, Unused};
 use super::{Account, Builders, Catalogue, Entry, Instant, Kind, PlanVersion};
 use super::{PoolKind, Purchase, Requested, Terms, Transfer};
 use chrono::Duration;
@@ -30,7 +34,16 @@ pub struct Pool {
     pub fallen_back: bool,
     pub first_trial_at: Option<Instant>,
     pub addon_expires_at: Option<Instant>,
+    /// The live add-on pool, by the entry that opened it: several where late payments made them
+    /// one, none while there is no add-on pool.
+    pub live_addon_pools: Vec<usize>,
+    pub lost_addons: Option<LostAddons>,
     pub purchases: Vec<CreditedPurchase>,
+    /// Every hold there ever was.
+    pub holds: Vec<PlacedHold>,
+    /// Every debit and capture, oldest first.
+    pub debits: Vec<BookedDebit>,
+    pub unused: Vec<Unused>,
     pub closed: bool,
     pub journal: Vec<Entry>,
 }
@@ -45,6 +58,8 @@ pub struct CreditedPurchase {
 /// In the order in which they happen when they fall on one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
+    /// Of the hold that this entry opened.
+    HoldExpiry(usize),
     AddonExpiry,
     LicenseEnd,
     Renewal,
@@ -116,6 +131,28 @@ impl Pool {
         balance_of(&self.journal, Account::Addon)
     }
 
+    pub fn monthly_held(&self) -> i64 {
+        balance_of(&self.journal, Account::HeldMonthly)
+    }
+
+    pub fn addon_held(&self) -> i64 {
+        balance_of(&self.journal, Account::HeldAddon)
+    }
+
+    /// With what is in no bucket any more.
+    pub fn held(&self) -> i64 {
+        let ended = balance_of(&self.journal, Account::HeldEnded);
+        self.monthly_held() + self.addon_held() + ended
+    }
+
+    pub fn monthly_settled(&self) -> i64 {
+        self.monthly() + self.monthly_held()
+    }
+
+    pub fn addon_settled(&self) -> i64 {
+        self.addon() + self.addon_held()
+    }
+
     /// What is owed: the account itself is as far below zero.
     pub fn overdraft(&self) -> i64 {
         -balance_of(&self.journal, Account::Overdraft)
@@ -145,6 +182,7 @@ impl Pool {
     pub fn advance(&mut self, now: Instant, kind: PoolKind, catalogue: &Catalogue) {
         while let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= now) {
             match due {
+                Due::HoldExpiry(hold) => self.expire_hold(at, hold),
                 Due::AddonExpiry => self.expire_addon(at),
                 Due::LicenseEnd => self.end_license(at, kind, catalogue),
                 Due::Renewal => self.renew(at, catalogue),
@@ -156,23 +194,34 @@ impl Pool {
         if self.closed {
             return None;
         }
+        let hold_expiries = self
+            .open_holds()
+            .map(|hold| (hold.expires_at, Due::HoldExpiry(hold.seq)));
         let addon_expiry = self.addon_expires_at.map(|at| (at, Due::AddonExpiry));
         let license_end = self.license_end().map(|at| (at, Due::LicenseEnd));
         let renewal = Some((self.cycle_end(), Due::Renewal));
         [addon_expiry, license_end, renewal]
             .into_iter()
             .flatten()
+            .chain(hold_expiries)
             .min()
     }
 
-    /// What is left repays an overdraft first, and then lapses.
+    /// What is left repays an overdraft first, and then lapses; what is held stays held.
     fn expire_addon(&mut self, at: Instant) {
         let repaid = self.addon().min(self.overdraft());
         let lapsed = self.addon() - repaid;
+        self.lost_addons = Some(LostAddons {
+            pools: std::mem::take(&mut self.live_addon_pools),
+            expired_at: at,
+            granted: self.addon_granted(),
+            lapsed,
+        });
         self.addon_expires_at = None;
         let transfers = vec![
             Account::Addon.to(Account::Overdraft, repaid),
             Account::Addon.to(Account::Lapsed, lapsed),
+            Account::HeldAddon.to(Account::HeldEnded, self.addon_held()),
         ];
         self.write(Kind::AddonExpiry, at, transfers);
     }
@@ -212,8 +261,8 @@ impl Pool {
         self.cycle = 0;
     }
 
-    /// The monthly remainder repays an overdraft and lapses, the full allowance is granted, and
-    /// that repays what is left of the overdraft.
+    /// The monthly remainder repays an overdraft and lapses, but what is held of it stays held. The
+    /// full allowance is granted, and that repays what is left of the overdraft.
     pub fn open_cycle(&mut self, kind: Kind, at: Instant, terms: Terms, version: PlanVersion) {
         let remainder = self.monthly();
         let owed = self.overdraft();
@@ -223,6 +272,7 @@ impl Pool {
         let transfers = vec![
             Account::Monthly.to(Account::Overdraft, repaid_by_remainder),
             Account::Monthly.to(Account::Lapsed, remainder - repaid_by_remainder),
+            Account::HeldMonthly.to(Account::HeldEnded, self.monthly_held()),
             Account::IssuedMonthly.to(Account::Monthly, granted),
             Account::Monthly.to(Account::Overdraft, repaid_by_grant),
         ];

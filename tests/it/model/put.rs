@@ -209,7 +209,12 @@ impl Model {
             fallen_back: ended,
             first_trial_at,
             addon_expires_at: None,
+            live_addon_pools: vec![],
+            lost_addons: None,
             purchases: vec![],
+            holds: vec![],
+            debits: vec![],
+            unused: vec![],
             closed: false,
             journal: vec![],
         };

@@ -1,19 +1,15 @@
-//! Sections 6 and 7 as far as the model goes: debits, authorize, recorded purchases with their
-//! validity and reinstatement, adjustments.
+//! Section 6: prices, debits and authorize. A capture ends in the same booking as a debit.
 
-use super::calendar::add_months;
-use super::journal::expiry_to_reinstate;
-use super::pool::{CreditedPurchase, Pool};
-use super::{Account, Answer, BALANCE_LIMIT, CREDIT, Code, Instant, Kind, LARGEST_AMOUNT, Model};
-
-const PURCHASE_STEP: i64 = 100 * CREDIT;
-const PURCHASE_MINIMUM: i64 = 100 * CREDIT;
-const VALIDITY_MONTHS: i64 = 12;
+use super::parts::{Part, addon_of, monthly_of, total};
+use super::pool::Pool;
+use super::refund::BookedDebit;
+use super::{Account, Answer, BALANCE_LIMIT, Code, Instant, Kind, LARGEST_AMOUNT, Model};
 
 #[derive(Clone, Debug)]
 pub struct Debit {
     pub credits: Option<i64>,
     pub operation: Option<String>,
+    pub run: Option<String>,
     /// Work already done: always booked, what the buckets cannot cover as overdraft.
     pub settle: bool,
     pub round: Round,
@@ -27,26 +23,6 @@ pub enum Round {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Purchase {
-    pub credits: i64,
-    /// Left out means now.
-    pub paid_at: Option<Instant>,
-    pub reference: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bucket {
-    Monthly,
-    Addon,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Adjustment {
-    pub bucket: Bucket,
-    pub credits: i64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorization {
     pub allowed: bool,
     pub code: Option<Code>,
@@ -57,49 +33,70 @@ pub struct Authorization {
     pub version: usize,
 }
 
+/// Everything that one entry of kind `debit` books.
+pub struct Charge {
+    pub credits: i64,
+    pub requested: Option<i64>,
+    /// Out of a hold.
+    pub captured: Vec<Part>,
+    /// Out of the buckets. What is then missing is owed.
+    pub drawn: Vec<Part>,
+    /// What a captured hold had left.
+    pub released: Vec<Part>,
+    pub hold: Option<usize>,
+    pub late: bool,
+    pub run: Option<String>,
+}
+
 impl Model {
     pub(super) fn debit(&mut self, now: Instant, debit: &Debit) -> Result<Answer, Code> {
-        let max_debit_credits = self.catalogue.max_debit_credits;
         self.writable()?;
-        let fixed = self.fixed_price(debit.operation.as_deref())?;
-        let asked = match (fixed, debit.credits) {
-            (Some(price), None) => price,
-            (Some(price), Some(credits)) if credits == price => price,
-            (Some(_), Some(_)) => return Err("price_is_fixed"),
-            (None, Some(credits)) => credits,
-            (None, None) => return Err("validation_failed"),
-        };
+        let asked = self.priced(debit.operation.as_deref(), debit.credits)?;
+        let credits = self.amount(asked, debit.round)?;
         let pool = self.writable()?;
-        let credits = rounded(valid_amount(asked)?, pool.version.denomination, debit.round)?;
-        if credits > max_debit_credits {
-            return Err("debit_too_large");
-        }
         if !debit.settle {
             refuse_if_short(pool.available(), credits)?;
         }
-        let monthly = credits.min(pool.monthly());
-        let addon = (credits - monthly).min(pool.addon());
-        let overdraft = credits - monthly - addon;
-        if pool.overdraft() + overdraft > BALANCE_LIMIT {
-            return Err("balance_limit");
-        }
-        let transfers = vec![
-            Account::Monthly.to(Account::Consumed, monthly),
-            Account::Addon.to(Account::Consumed, addon),
-            Account::Overdraft.to(Account::Consumed, overdraft),
-        ];
-        Ok(Answer::Debited {
-            seq: pool.write(Kind::Debit, now, transfers),
+        let charge = Charge {
             credits,
             requested: (debit.round != Round::No).then_some(asked),
-            monthly,
-            addon,
-            overdraft,
-        })
+            captured: vec![],
+            drawn: pool.drawn(credits),
+            released: vec![],
+            hold: None,
+            late: false,
+            run: debit.run.clone(),
+        };
+        pool.book(now, charge)
+    }
+
+    /// What is asked for, in credits: the fixed price, which may be repeated, or else the amount.
+    pub(super) fn priced(
+        &self,
+        operation: Option<&str>,
+        credits: Option<i64>,
+    ) -> Result<i64, Code> {
+        match (self.fixed_price(operation)?, credits) {
+            (Some(price), None) => Ok(price),
+            (Some(price), Some(credits)) if credits == price => Ok(price),
+            (Some(_), Some(_)) => Err("price_is_fixed"),
+            (None, Some(credits)) => Ok(credits),
+            (None, None) => Err("validation_failed"),
+        }
+    }
+
+    /// What is booked for what is asked: in steps of the denomination, and not too large.
+    pub(super) fn amount(&self, asked: i64, round: Round) -> Result<i64, Code> {
+        let denomination = self.existing()?.version.denomination;
+        let credits = rounded(valid_amount(asked)?, denomination, round)?;
+        if credits > self.catalogue.max_debit_credits {
+            return Err("debit_too_large");
+        }
+        Ok(credits)
     }
 
     /// The price of the operation where it is fixed for this pool, `None` where it is not.
-    fn fixed_price(&self, operation: Option<&str>) -> Result<Option<i64>, Code> {
+    pub(super) fn fixed_price(&self, operation: Option<&str>) -> Result<Option<i64>, Code> {
         let Some(code) = operation else {
             return Ok(None);
         };
@@ -122,18 +119,12 @@ impl Model {
         let mut then = self.at(self.not_before_the_last_entry(now));
         then.writable()?;
         let fixed = then.fixed_price(operation)?;
-        let required = match credits {
-            Some(credits) => Some(valid_amount(credits)?),
-            None => fixed,
-        };
+        let required = credits.or(fixed);
         let estimate = operation.and_then(|code| then.catalogue.operation(code));
         let pool = then.existing()?;
         // Section 1 holds for every amount, and allowing what no debit may take helps nobody.
         if let Some(credits) = required {
-            let credits = rounded(credits, pool.version.denomination, Round::No)?;
-            if credits > then.catalogue.max_debit_credits {
-                return Err("debit_too_large");
-            }
+            then.amount(credits, Round::No)?;
         }
         let short = refuse_if_short(pool.available(), required.unwrap_or(0)).err();
         Ok(Authorization {
@@ -146,129 +137,62 @@ impl Model {
             version: pool.version(),
         })
     }
-
-    pub(super) fn purchase(&mut self, now: Instant, bought: &Purchase) -> Result<Answer, Code> {
-        if let Some(first) = self.existing()?.purchase_of(&bought.reference) {
-            return first.answer_again(bought);
-        }
-        let pool = self.writable()?;
-        if !pool.version.addons {
-            return Err("addons_not_allowed");
-        }
-        let credits = bought.credits;
-        let wrong_step = credits < PURCHASE_MINIMUM || credits % PURCHASE_STEP != 0;
-        if wrong_step || credits > LARGEST_AMOUNT {
-            return Err("invalid_quantity");
-        }
-        let paid_at = bought.paid_at.unwrap_or(now);
-        if paid_at > now {
-            return Err("validation_failed");
-        }
-        let valid_until = add_months(paid_at, VALIDITY_MONTHS);
-        if valid_until <= now {
-            return Err("validity_over");
-        }
-        let reinstated = pool.lost_to_an_expiry_after(paid_at);
-        let lapsed = reinstated.map_or(0, |lost| lost.lapsed);
-        if pool.addon() + lapsed + credits > BALANCE_LIMIT {
-            return Err("balance_limit");
-        }
-        if let Some(lost) = reinstated
-            && (lost.lapsed > 0 || lost.granted > 0)
-        {
-            let back = Account::Lapsed.to(Account::Addon, lost.lapsed);
-            pool.write(Kind::Reinstatement, now, vec![back]);
-        }
-        let issued = Account::IssuedAddon.to(Account::Addon, credits);
-        let seq = pool.write(Kind::Purchase, now, vec![issued]);
-        let live_until = pool.addon_expires_at.unwrap_or(valid_until);
-        let expires_at = valid_until.max(live_until);
-        pool.addon_expires_at = Some(expires_at);
-        pool.purchases.push(CreditedPurchase {
-            seq,
-            purchase: Purchase {
-                paid_at: Some(paid_at),
-                ..bought.clone()
-            },
-            expires_at,
-        });
-        Ok(Answer::Purchased {
-            seq,
-            credits,
-            paid_at,
-            expires_at,
-            first: true,
-        })
-    }
-
-    pub(super) fn adjust(&mut self, now: Instant, given: &Adjustment) -> Result<Answer, Code> {
-        let pool = self.writable()?;
-        valid_amount(given.credits.abs())?;
-        let (bucket, before) = match given.bucket {
-            Bucket::Monthly => (Account::Monthly, pool.monthly()),
-            Bucket::Addon => (Account::Addon, pool.addon()),
-        };
-        let after = before + given.credits;
-        if after < 0 {
-            return Err("adjustment_below_zero");
-        }
-        if after > BALANCE_LIMIT {
-            return Err("balance_limit");
-        }
-        if given.bucket == Bucket::Addon && pool.addon_expires_at.is_none() {
-            pool.addon_expires_at = Some(add_months(now, VALIDITY_MONTHS));
-        }
-        let transfer = if given.credits > 0 {
-            Account::Adjusted.to(bucket, given.credits)
-        } else {
-            bucket.to(Account::Adjusted, -given.credits)
-        };
-        let seq = pool.write(Kind::Adjustment, now, vec![transfer]);
-        Ok(Answer::Adjusted { seq })
-    }
-}
-
-/// What the last add-on pool lost when it expired.
-#[derive(Clone, Copy)]
-struct Lost {
-    lapsed: i64,
-    granted: i64,
 }
 
 impl Pool {
-    fn purchase_of(&self, reference: &str) -> Option<&CreditedPurchase> {
-        self.purchases
-            .iter()
-            .find(|credited| credited.purchase.reference == reference)
-    }
-
-    /// What a payment made at `paid_at` saves: it was there before the expiry, only delivered late.
-    fn lost_to_an_expiry_after(&self, paid_at: Instant) -> Option<Lost> {
-        let expiry = expiry_to_reinstate(&self.journal)?;
-        let before = &self.journal[..expiry.seq - 1];
-        (paid_at < expiry.at).then(|| Lost {
-            lapsed: expiry.moved(Account::Addon, Account::Lapsed),
-            granted: super::journal::addon_granted(before),
-        })
-    }
-}
-
-impl CreditedPurchase {
-    fn answer_again(&self, again: &Purchase) -> Result<Answer, Code> {
-        if again.credits != self.purchase.credits {
-            return Err("payment_reference_reused");
+    pub fn book(&mut self, now: Instant, charge: Charge) -> Result<Answer, Code> {
+        let Charge {
+            credits,
+            captured,
+            drawn,
+            released,
+            ..
+        } = charge;
+        let overdraft = credits - total(&captured) - total(&drawn);
+        if self.overdraft() + overdraft > BALANCE_LIMIT {
+            return Err("balance_limit");
         }
-        Ok(Answer::Purchased {
-            seq: self.seq,
-            credits: self.purchase.credits,
-            paid_at: self.purchase.paid_at.expect("stored with the purchase"),
-            expires_at: self.expires_at,
-            first: false,
-        })
+        let held = |part: &Part| self.held_in(part.origin);
+        let home = |part: &Part| self.home_of(part.origin);
+        let of_the_hold = captured
+            .iter()
+            .map(|part| held(part).to(Account::Consumed, part.credits));
+        let of_the_buckets = drawn
+            .iter()
+            .map(|part| home(part).to(Account::Consumed, part.credits));
+        let owed = Account::Overdraft.to(Account::Consumed, overdraft);
+        let given_back = released
+            .iter()
+            .map(|part| held(part).to(home(part), part.credits));
+        let transfers = of_the_hold
+            .chain(of_the_buckets)
+            .chain([owed])
+            .chain(given_back)
+            .collect();
+        self.note_lapses(&released);
+        let seq = self.write(Kind::Debit, now, transfers);
+        let answer = Answer::Debited {
+            seq,
+            credits,
+            requested: charge.requested,
+            monthly: monthly_of(&captured) + monthly_of(&drawn),
+            addon: addon_of(&captured) + addon_of(&drawn),
+            overdraft,
+            late: charge.late,
+            hold: charge.hold,
+        };
+        let last_drawn_first = drawn.into_iter().rev();
+        self.debits.push(BookedDebit {
+            seq,
+            run: charge.run,
+            overdraft,
+            parts: last_drawn_first.chain(captured.into_iter().rev()).collect(),
+        });
+        Ok(answer)
     }
 }
 
-fn valid_amount(credits: i64) -> Result<i64, Code> {
+pub fn valid_amount(credits: i64) -> Result<i64, Code> {
     match credits {
         1..=LARGEST_AMOUNT => Ok(credits),
         _ => Err("validation_failed"),
@@ -291,7 +215,7 @@ fn rounded(credits: i64, denomination: i64, round: Round) -> Result<i64, Code> {
     }
 }
 
-fn refuse_if_short(available: i64, credits: i64) -> Result<(), Code> {
+pub fn refuse_if_short(available: i64, credits: i64) -> Result<(), Code> {
     if available <= 0 {
         return Err("pool_empty");
     }

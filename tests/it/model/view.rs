@@ -77,10 +77,6 @@ pub enum LicenseStatus {
 
 impl Pool {
     pub fn balance(&self, as_of: Instant) -> Balance {
-        let used = self.journal[self.cycle_opened_by..]
-            .iter()
-            .map(|entry| entry.moved(Account::Monthly, Account::Consumed))
-            .sum();
         let renews_at = self.cycle_end();
         // Rule 8: closing froze it, and nothing was written since.
         let frozen_at = self.journal.last().filter(|_| self.closed);
@@ -88,14 +84,14 @@ impl Pool {
             as_of: frozen_at.map_or(as_of, |close| close.at),
             version: self.version(),
             available: self.available(),
-            held: 0,
+            held: self.held(),
             overdraft: self.overdraft(),
             monthly: MonthlyBalance {
                 granted: self.granted,
-                settled: self.monthly(),
-                held: 0,
+                settled: self.monthly_settled(),
+                held: self.monthly_held(),
                 available: self.monthly() - self.overdraft(),
-                used,
+                used: self.used(),
                 cycle_start: self.cycle_start(),
                 renews_at,
                 expires_at: self
@@ -104,12 +100,26 @@ impl Pool {
             },
             addon: AddonBalance {
                 granted: self.addon_granted(),
-                settled: self.addon(),
-                held: 0,
+                settled: self.addon_settled(),
+                held: self.addon_held(),
                 available: self.addon(),
                 expires_at: self.addon_expires_at,
             },
         }
+    }
+
+    /// Drawn from this cycle's grant, less what refunds gave back to it.
+    fn used(&self) -> i64 {
+        let since = &self.journal[self.cycle_opened_by..];
+        let drawn = since.iter().map(|entry| {
+            entry.moved(Account::Monthly, Account::Consumed)
+                + entry.moved(Account::HeldMonthly, Account::Consumed)
+        });
+        let unused = self.unused.iter();
+        let unused = unused
+            .filter(|refund| refund.seq > self.cycle_opened_by)
+            .map(|refund| refund.credits);
+        drawn.sum::<i64>() - unused.sum::<i64>()
     }
 
     pub fn view(&self, now: Instant, kind: PoolKind, catalogue: &Catalogue) -> PoolView {

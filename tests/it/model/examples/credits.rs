@@ -195,6 +195,7 @@ fn prices_amounts_and_steps_are_checked_in_order() {
         Command::Debit(Debit {
             credits,
             operation: operation.map(str::to_owned),
+            run: None,
             settle: true,
             round,
         })
