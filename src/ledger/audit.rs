@@ -1,9 +1,15 @@
 //! Recomputes a pool from its journal and names the first entry that is wrong.
 //!
 //! Checks every invariant that can be seen in the journal: chained, ordered, conserved,
-//! never-below-zero, and that the state after each entry is what the entries add up to.
+//! never-below-zero, and that the state after each entry is what the entries add up to. What is kept
+//! beside the journal so that a batch finds it, holds and refunds, is checked against it.
 
-use super::{Account, Accounts, Credits, Entry, Hash, Pool, PoolId, SignedCredits, Time};
+use std::collections::BTreeMap;
+
+use super::{
+    Account, Accounts, Credits, Entry, Hash, Hold, HoldStatus, Kind, Pool, PoolId, SignedCredits,
+    Time,
+};
 
 /// Something in the books that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +32,29 @@ pub struct Audit {
     cycle_seq: i64,
     granted: Credits,
     used: SignedCredits,
+    open_holds: BTreeMap<i64, Hold>,
+    closed_holds: BTreeMap<HoldStatus, i64>,
+    refunds: RefundTotals,
+}
+
+/// What is kept of a pool beside its journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The holds that are open.
+    pub open_holds: Vec<Hold>,
+    /// How many became what.
+    pub closed_holds: BTreeMap<HoldStatus, i64>,
+    /// What was given back.
+    pub refunds: RefundTotals,
+}
+
+/// How many refunds there were, and of how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefundTotals {
+    /// How many.
+    pub count: i64,
+    /// Of how much.
+    pub credits: SignedCredits,
 }
 
 impl Audit {
@@ -41,6 +70,9 @@ impl Audit {
             cycle_seq: 0,
             granted: Credits::ZERO,
             used: SignedCredits::ZERO,
+            open_holds: BTreeMap::new(),
+            closed_holds: BTreeMap::new(),
+            refunds: RefundTotals::default(),
         }
     }
 
@@ -82,6 +114,8 @@ impl Audit {
             return Err(fault("leaves a bucket below zero"));
         }
         self.follow_cycle(entry);
+        self.follow_hold(entry).map_err(fault)?;
+        self.follow_refund(entry);
         if let Some(what) = self.differs(entry) {
             return Err(fault(&format!(
                 "says another {what} than the transfers add up to"
@@ -99,6 +133,55 @@ impl Audit {
             self.used = SignedCredits::ZERO;
         }
         self.used = self.used + entry.drawn_from_grant();
+    }
+
+    /// A hold is opened once and closed once, and what is held is what the open ones reserve.
+    fn follow_hold(&mut self, entry: &Entry) -> Result<(), &'static str> {
+        let details = entry.read_details().unwrap_or_default();
+        let Some(facts) = details.hold else {
+            return Ok(());
+        };
+        let Some((seq, _)) = facts.id.locate(self.pool) else {
+            return Err("is about a hold of another pool");
+        };
+        let hold = Hold {
+            seq,
+            last_seq: entry.seq,
+            status: HoldStatus::Open,
+            facts,
+            attribution: entry.attribution.clone(),
+        };
+        let closed_as = match entry.kind {
+            Kind::Hold | Kind::HoldExtend => {
+                let is_known = self.open_holds.insert(seq, hold).is_some();
+                return match is_known == (entry.kind == Kind::HoldExtend) {
+                    true => Ok(()),
+                    false => Err("opens a hold twice, or extends one that is not open"),
+                };
+            }
+            Kind::Release => HoldStatus::Released,
+            Kind::HoldExpiry => HoldStatus::Expired,
+            _ => HoldStatus::Captured,
+        };
+        let is_late = entry.kind == Kind::Debit && details.captured.is_none();
+        if is_late {
+            let expired = self.closed_holds.entry(HoldStatus::Expired).or_default();
+            *expired = expired.saturating_sub(1);
+        } else if self.open_holds.remove(&seq).is_none() {
+            return Err("closes a hold that is not open");
+        }
+        let closed = self.closed_holds.entry(closed_as).or_default();
+        *closed = closed.saturating_add(1);
+        Ok(())
+    }
+
+    fn follow_refund(&mut self, entry: &Entry) {
+        if entry.kind == Kind::Refund {
+            let details = entry.read_details().unwrap_or_default();
+            let credits = details.refund.map_or(Credits::ZERO, |it| it.credits());
+            self.refunds.count = self.refunds.count.saturating_add(1);
+            self.refunds.credits = self.refunds.credits + credits.signed();
+        }
     }
 
     fn differs(&self, entry: &Entry) -> Option<&'static str> {
@@ -126,17 +209,24 @@ impl Audit {
             ),
             ("overdraft", after.overdraft == self.accounts.owed()),
             ("ended hold", after.held_ended == bucket(Account::HeldEnded)),
+            ("sum of the open holds", after.held() == self.held()),
         ];
         rows.into_iter()
             .find(|(_, same)| !same)
             .map(|(what, _)| what)
     }
 
-    /// Checks the pool's own row against its whole journal. What is due but not booked is no fault.
+    fn held(&self) -> Credits {
+        let open = self.open_holds.values();
+        open.map(|hold| hold.facts.credits()).sum()
+    }
+
+    /// Checks the pool's own row, and what is kept beside it, against its whole journal. What is due
+    /// but not booked is no fault.
     ///
     /// # Errors
     /// The first thing in which they differ.
-    pub fn finish(&self, pool: &Pool) -> Result<(), Fault> {
+    pub fn finish(&self, pool: &Pool, kept: &Kept) -> Result<(), Fault> {
         let last_at = self.at.unwrap_or(pool.last_at);
         let rows = [
             ("number of the last entry", pool.seq == self.seq),
@@ -146,6 +236,20 @@ impl Audit {
             ("cycle", pool.cycle_seq == self.cycle_seq),
             ("allowance", pool.granted == self.granted),
             ("use", pool.used.signed() == self.used),
+            (
+                "number of open holds",
+                i64::from(pool.open_holds) == self.open_count(),
+            ),
+            (
+                "next expiry of a hold",
+                pool.next_hold_at == self.next_hold_at(),
+            ),
+            (
+                "open holds",
+                kept.open_holds.iter().eq(self.open_holds.values()),
+            ),
+            ("closed holds", kept.closed_holds == self.closed_holds()),
+            ("refunds", kept.refunds == self.refunds),
         ];
         let what = rows
             .into_iter()
@@ -156,6 +260,25 @@ impl Audit {
             let what = format!("the pool's row and its journal differ in the {what}");
             Err(Fault { seq, what })
         })
+    }
+}
+
+impl Audit {
+    fn open_count(&self) -> i64 {
+        i64::try_from(self.open_holds.len()).unwrap_or(i64::MAX)
+    }
+
+    fn next_hold_at(&self) -> Option<Time> {
+        let open = self.open_holds.values();
+        open.map(|hold| hold.facts.expires_at).min()
+    }
+
+    fn closed_holds(&self) -> BTreeMap<HoldStatus, i64> {
+        let closed = self.closed_holds.iter();
+        closed
+            .filter(|(_, count)| **count > 0)
+            .map(|(status, count)| (*status, *count))
+            .collect()
     }
 }
 
@@ -183,7 +306,7 @@ mod tests {
     fn audit(pool: &Pool, entries: &[Entry]) -> Result<(), Fault> {
         let mut audit = Audit::new(pool.id);
         entries.iter().try_for_each(|entry| audit.check(entry))?;
-        audit.finish(pool)
+        audit.finish(pool, &Kept::default())
     }
 
     /// Hashes as somebody would make them who knows how.

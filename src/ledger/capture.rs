@@ -110,3 +110,6 @@ fn from_hold(hold: &Hold, credits: Credits) -> Captured {
     let addon = credits.saturating_sub(monthly).min(hold.facts.addon);
     Captured { monthly, addon }
 }
+
+#[cfg(test)]
+mod tests;

@@ -317,3 +317,6 @@ fn end(now: Time, seconds: u32) -> Time {
     let length = Duration::seconds(i64::from(seconds));
     now.checked_add_signed(length).unwrap_or(Time::MAX_UTC)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,7 @@ mod text;
 pub use account::{Account, Accounts, Transfer, TransferError};
 pub use adjustment::{Adjustment, Bucket};
 pub use advance::{NextGrant, advance, next_grant};
-pub use audit::{Audit, Fault};
+pub use audit::{Audit, Fault, Kept, RefundTotals};
 pub use balance::{AddonBalance, Balance, MonthlyBalance};
 pub use book::{Along, Book};
 pub use calendar::{Cycle, add_months, cycle_containing};

@@ -334,3 +334,6 @@ impl Undone {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Account, Actor, Adjustment, Attribution, Book, Bucket, Catalogue, Change, Command, Credits,
-    Debit, Entry, Label, License, LicenseType, Mode, Outcome, Patch, PoolId, PoolName, Purchase,
-    PutPool, Refusal, Seats, SignedCredits, TenantId, Time, Transfer, advance,
+    Account, Actor, Adjustment, Attribution, Book, Bucket, Capture, Catalogue, Change, Command,
+    Credits, Debit, Entry, EntryId, Kind, Label, License, LicenseType, Mode, NewHold, Outcome,
+    Patch, PoolId, PoolName, Purchase, PutPool, Refund, RefundableDebit, Refusal, Release, Seats,
+    SignedCredits, TenantId, Time, Transfer, advance,
 };
 use uuid::Uuid;
 
@@ -131,7 +132,7 @@ pub fn decide(
 }
 
 /// Decides with the default catalogue, and expects an entry.
-fn booked(book: &mut Book, at: &str, command: Command) -> Arc<Entry> {
+pub fn booked(book: &mut Book, at: &str, command: Command) -> Arc<Entry> {
     match decide(book, &catalogue(), at, command) {
         Ok(Outcome::Booked(entry)) => entry,
         other => panic!("not booked: {other:?}"),
@@ -140,6 +141,73 @@ fn booked(book: &mut Book, at: &str, command: Command) -> Arc<Entry> {
 
 pub fn spend(book: &mut Book, at: &str, debit: Debit) -> Arc<Entry> {
     booked(book, at, Command::Debit(Box::new(debit)))
+}
+
+/// A hold that lasts a quarter of an hour.
+pub fn hold(credits: u32) -> NewHold {
+    NewHold {
+        credits: Some(Credits::whole(credits)),
+        round: None,
+        partial: false,
+        expires_in_seconds: 900,
+        attribution: Attribution::default(),
+        metadata: None,
+    }
+}
+
+/// A hold that lasts a day, the longest there is.
+pub fn long_hold(credits: u32) -> NewHold {
+    NewHold {
+        expires_in_seconds: 86_400,
+        ..hold(credits)
+    }
+}
+
+/// Opens a hold and gives its id.
+pub fn reserve(book: &mut Book, at: &str, hold: NewHold) -> EntryId {
+    booked(book, at, Command::Hold(Box::new(hold))).id()
+}
+
+pub fn capture(hold: EntryId, credits: u32, mode: Mode) -> Command {
+    Command::Capture(Box::new(Capture {
+        hold,
+        credits: Credits::whole(credits),
+        round: None,
+        mode,
+    }))
+}
+
+pub fn release(hold: EntryId) -> Command {
+    Command::Release(Release { hold })
+}
+
+/// A refund of so many credits, or of all that is left.
+pub fn refund(debit: &Entry, credits: Option<u32>) -> Command {
+    Command::Refund(Box::new(Refund {
+        debit: debit.id(),
+        credits: credits.map(Credits::whole),
+        reason: None,
+    }))
+}
+
+/// Lets the book know its debits, as a lane reads them for a refund.
+pub fn know_debits(book: &mut Book) {
+    let debits = book.entries().iter();
+    let debits = debits.filter(|entry| entry.kind == Kind::Debit);
+    for entry in debits.cloned().collect::<Vec<_>>() {
+        if book.debit(entry.id()).is_err() {
+            book.keep_debit(RefundableDebit {
+                entry,
+                refunded: Credits::ZERO,
+            });
+        }
+    }
+}
+
+/// Refunds a debit of this book.
+pub fn give_back(book: &mut Book, at: &str, debit: &Entry, credits: Option<u32>) -> Arc<Entry> {
+    know_debits(book);
+    booked(book, at, refund(debit, credits))
 }
 
 pub fn buy(book: &mut Book, at: &str, purchase: Purchase) -> Arc<Entry> {

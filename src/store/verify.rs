@@ -5,9 +5,10 @@ use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection};
 use uuid::Uuid;
 
+use super::along::{holds_column, holds_of};
 use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
 use super::{Store, StoreError};
-use crate::ledger::{Audit, Entry, Fault, Pool, PoolId};
+use crate::ledger::{Audit, Entry, Fault, Kept, Pool, PoolId, RefundTotals, SignedCredits};
 
 /// What was found in one pool.
 #[derive(Clone, Debug)]
@@ -136,6 +137,49 @@ impl Verifier {
     }
 }
 
+/// What is kept of a pool beside its journal.
+async fn kept(connection: &mut PgConnection, pool: PoolId) -> Result<Kept, StoreError> {
+    let statement = format!(
+        "SELECT {} FROM pools AS p WHERE p.pool_id = $1",
+        holds_column("true", "")
+    );
+    let row = sqlx::query(AssertSqlSafe(statement))
+        .bind(pool.uuid())
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut open_holds = holds_of(pool, &row)?.unwrap_or_default();
+    open_holds.sort_by_key(|hold| hold.seq);
+    let counts: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT status, COUNT(*) FROM holds WHERE pool_id = $1 AND status <> 'open' GROUP BY status",
+    )
+    .bind(pool.uuid())
+    .fetch_all(&mut *connection)
+    .await?;
+    let corrupt = |_| StoreError::Corrupt {
+        table: "holds",
+        column: "status",
+        id: pool.to_string(),
+    };
+    let closed_holds = counts
+        .into_iter()
+        .map(|(status, count)| Ok((status.try_into().map_err(corrupt)?, count)))
+        .collect::<Result<_, StoreError>>()?;
+    let (count, credits): (i64, i64) = sqlx::query_as(
+        "SELECT COUNT(*), COALESCE(SUM(credits), 0)::bigint FROM refunds WHERE pool_id = $1",
+    )
+    .bind(pool.uuid())
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(Kept {
+        open_holds,
+        closed_holds,
+        refunds: RefundTotals {
+            count,
+            credits: SignedCredits::from_units(credits),
+        },
+    })
+}
+
 async fn verify_pool(
     connection: &mut PgConnection,
     row: PoolRow,
@@ -169,13 +213,18 @@ async fn verify_pool(
     }
     drop(stream);
     let entries = audit.entries();
-    let fault = fault.or_else(|| match Pool::try_from(row) {
-        Ok(pool) => audit.finish(&pool).err(),
-        Err(error) => Some(Fault {
-            seq: None,
-            what: error.to_string(),
-        }),
-    });
+    if fault.is_none() {
+        let pool = Pool::try_from(row);
+        fault = match (pool, kept(connection, id).await) {
+            (Ok(pool), Ok(kept)) => audit.finish(&pool, &kept).err(),
+            (Err(error @ StoreError::Corrupt { .. }), _)
+            | (_, Err(error @ StoreError::Corrupt { .. })) => Some(Fault {
+                seq: None,
+                what: error.to_string(),
+            }),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+    }
     Ok(PoolReport {
         pool: id,
         name,

@@ -1,16 +1,19 @@
 //! What the core decided and holds, in the model's words: the two sides are compared with `==`.
 
+use std::sync::Arc;
+
 use credit_ledger::ledger;
-use credit_ledger::ledger::{Entry, Pool, SignedCredits, Time};
+use credit_ledger::ledger::{Entry, EntryId, Pool, SignedCredits, Time};
 
 use crate::model;
 use crate::model::{Answer, Code};
 
-/// The model's own words for what the API has one code for.
-pub fn model_code(code: Code) -> Code {
+/// The model's own words for what the API has one code for. Where there is no pool, it is the pool
+/// that is not found.
+pub fn model_code(code: Code, pool: Option<&Pool>) -> Code {
     match code {
         "unknown_plan" => "validation_failed",
-        "not_found" => "pool_not_found",
+        "not_found" if pool.is_none() => "pool_not_found",
         other => other,
     }
 }
@@ -41,8 +44,79 @@ pub fn debited(entry: &Entry) -> Answer {
         monthly: facts.monthly.units(),
         addon: facts.addon.units(),
         overdraft: facts.overdraft.units(),
-        late: false,
-        hold: None,
+        late: facts.late,
+        hold: facts.hold.map(|hold| seq_of(entry, hold)),
+    }
+}
+
+fn seq_of(entry: &Entry, id: EntryId) -> usize {
+    let (seq, _) = id.locate(entry.pool).expect("an id of this pool");
+    number(seq)
+}
+
+fn hold_of(entry: &Entry) -> ledger::HoldFacts {
+    let details = entry.read_details().expect("details can be read");
+    details.hold.expect("an entry about a hold names it")
+}
+
+pub fn held(entry: &Entry) -> Answer {
+    let hold = hold_of(entry);
+    Answer::Held {
+        seq: number(entry.seq),
+        credits: hold.credits().units(),
+        requested: hold.requested.units(),
+        monthly: hold.monthly.units(),
+        addon: hold.addon.units(),
+        expires_at: hold.expires_at,
+    }
+}
+
+pub fn extended(entry: &Entry) -> Answer {
+    Answer::Extended {
+        seq: number(entry.seq),
+        expires_at: hold_of(entry).expires_at,
+    }
+}
+
+pub fn released(entry: &Entry) -> Answer {
+    Answer::Released {
+        seq: number(entry.seq),
+    }
+}
+
+/// A refund, or all those of a run, of which `first` is the first.
+pub fn refunded(first: &Entry, entries: &[Arc<Entry>]) -> Answer {
+    let details = first.read_details().expect("details can be read");
+    let Some(count) = details.run_refunds else {
+        let one = run_refund(first);
+        return Answer::Refunded {
+            seq: one.seq,
+            credits: one.credits,
+            overdraft: one.overdraft,
+            addon: one.addon,
+            monthly: one.monthly,
+            lapsed: one.lapsed,
+        };
+    };
+    let of_run = first.seq..first.seq + count;
+    let refunds = entries.iter().filter(|it| of_run.contains(&it.seq));
+    let refunds: Vec<_> = refunds.map(|entry| run_refund(entry)).collect();
+    let credits = refunds.iter().map(|refund| refund.credits).sum();
+    Answer::RunRefunded { refunds, credits }
+}
+
+fn run_refund(entry: &Entry) -> model::RunRefund {
+    let details = entry.read_details().expect("details can be read");
+    let facts = details.refund.expect("a refund says what it undid");
+    let went = |account| entry.moved(ledger::Account::Consumed, account).units();
+    model::RunRefund {
+        seq: number(entry.seq),
+        debit: seq_of(entry, facts.debit),
+        credits: facts.credits().units(),
+        overdraft: went(ledger::Account::Overdraft),
+        addon: went(ledger::Account::Addon),
+        monthly: went(ledger::Account::Monthly),
+        lapsed: went(ledger::Account::Lapsed),
     }
 }
 
@@ -98,25 +172,40 @@ pub fn entry(entry: &Entry) -> model::Entry {
         to: account(leg.to),
         amount: leg.amount.units(),
     });
-    model::Entry {
+    in_order(&model::Entry {
         seq: number(entry.seq),
         kind: kind(entry.kind),
         at: entry.at,
         transfers: transfers.collect(),
+    })
+}
+
+/// The same entry, its transfers in the order of their accounts and each pair of accounts once:
+/// only what they come to is compared.
+pub fn in_order(entry: &model::Entry) -> model::Entry {
+    let accounts = model::Account::ALL;
+    let pairs = accounts
+        .into_iter()
+        .flat_map(|from| accounts.map(|to| (from, to)));
+    let legs = pairs.map(|(from, to)| from.to(to, entry.moved(from, to)));
+    model::Entry {
+        transfers: legs.filter(|leg| leg.amount > 0).collect(),
+        ..entry.clone()
     }
 }
 
 fn account(account: ledger::Account) -> model::Account {
     let found = ACCOUNTS.into_iter().find(|(core, _)| *core == account);
-    found
-        .expect("no command of these tests holds or claws back")
-        .1
+    found.expect("no command of these tests claws back").1
 }
 
 /// The accounts that both sides have.
-pub const ACCOUNTS: [(ledger::Account, model::Account); 8] = [
+pub const ACCOUNTS: [(ledger::Account, model::Account); 11] = [
     (ledger::Account::Monthly, model::Account::Monthly),
     (ledger::Account::Addon, model::Account::Addon),
+    (ledger::Account::HeldMonthly, model::Account::HeldMonthly),
+    (ledger::Account::HeldAddon, model::Account::HeldAddon),
+    (ledger::Account::HeldEnded, model::Account::HeldEnded),
     (ledger::Account::Overdraft, model::Account::Overdraft),
     (ledger::Account::Consumed, model::Account::Consumed),
     (ledger::Account::Lapsed, model::Account::Lapsed),
@@ -137,11 +226,11 @@ fn kind(kind: ledger::Kind) -> model::Kind {
         ledger::Kind::TermsChange => model::Kind::TermsChange,
         ledger::Kind::AddonExpiry => model::Kind::AddonExpiry,
         ledger::Kind::Debit => model::Kind::Debit,
-        ledger::Kind::Refund
-        | ledger::Kind::Hold
-        | ledger::Kind::HoldExtend
-        | ledger::Kind::Release
-        | ledger::Kind::HoldExpiry => unreachable!("comes with holds"),
+        ledger::Kind::Refund => model::Kind::Refund,
+        ledger::Kind::Hold => model::Kind::Hold,
+        ledger::Kind::HoldExtend => model::Kind::HoldExtend,
+        ledger::Kind::Release => model::Kind::Release,
+        ledger::Kind::HoldExpiry => model::Kind::HoldExpiry,
         ledger::Kind::Purchase => model::Kind::Purchase,
         ledger::Kind::Reinstatement => model::Kind::Reinstatement,
         ledger::Kind::Adjustment => model::Kind::Adjustment,
@@ -177,14 +266,13 @@ pub fn balance(balance: &ledger::Balance) -> model::Balance {
     }
 }
 
-pub fn view(pool: &Pool, catalogue: &ledger::Catalogue, now: Time) -> model::PoolView {
-    let next_grant = ledger::next_grant(&ledger::Book::new(pool.clone()), catalogue).map(|next| {
-        model::NextGrant {
-            at: next.at,
-            credits: next.credits.units(),
-            overdraft_repaid: next.overdraft_repaid.units(),
-            net: next.net.units(),
-        }
+pub fn view(book: &ledger::Book, catalogue: &ledger::Catalogue, now: Time) -> model::PoolView {
+    let pool = book.pool();
+    let next_grant = ledger::next_grant(book, catalogue).map(|next| model::NextGrant {
+        at: next.at,
+        credits: next.credits.units(),
+        overdraft_repaid: next.overdraft_repaid.units(),
+        net: next.net.units(),
     });
     let pending = pool.pending.as_ref();
     let status = pool.license.as_ref().map(|license| license.status(now));

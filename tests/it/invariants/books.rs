@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use credit_ledger::ledger::{Account, Accounts, Credits, Entry, Hash, Kind, Pool, SignedCredits};
+use credit_ledger::ledger::{
+    Account, Accounts, Audit, Credits, Entry, Hash, Kept, Kind, Pool, SignedCredits,
+};
 
 /// Conserved, never-below-zero, ordered: what the transfers of the journal add up to is the pool's.
 pub fn are_sound(pool: &Pool, sums: &Accounts, journal: &[Arc<Entry>]) -> Result<(), String> {
@@ -49,6 +51,15 @@ pub fn first_broken(journal: &[Arc<Entry>], pool: &Pool) -> Option<i64> {
         previous = entry.hash;
     }
     (previous != pool.hash).then_some(seq)
+}
+
+/// What `verify` checks: the journal by itself, and the pool and what is kept beside it against it.
+pub fn pass_their_audit(journal: &[Arc<Entry>], pool: &Pool, kept: &Kept) -> Result<(), String> {
+    let mut audit = Audit::new(pool.id);
+    let mut entries = journal.iter();
+    let checked = entries.try_for_each(|entry| audit.check(entry));
+    let fault = checked.and_then(|()| audit.finish(pool, kept));
+    fault.map_err(|fault| fault.to_string())
 }
 
 /// No minting: a grant comes only at creation, at the cycle's end, for a larger allowance, or when

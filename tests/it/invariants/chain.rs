@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use chrono::Duration;
-use credit_ledger::ledger::{Account, Audit, Canonical, Credits, Entry, Hash, Kind, Metadata};
+use credit_ledger::ledger::{
+    Account, Audit, Canonical, Credits, Entry, Hash, Kept, Kind, Metadata,
+};
 use credit_ledger::ledger::{Pool, Transfer};
 use proptest::prelude::any;
 use uuid::Uuid;
@@ -16,16 +18,19 @@ use super::{Broken, books, holds};
 
 type Journal = Vec<Arc<Entry>>;
 
+/// A pool, and what is kept beside its journal.
+type Books = (Pool, Kept);
+
 /// A change of one field of a stored entry.
 type Tampering = (&'static str, fn(&mut Entry));
 
 #[test]
 fn a_journal_that_nobody_touched_passes_its_audit() {
     holds(200, steps::case(Mix::Everything, 30), |case| {
-        let Some((pool, journal)) = book(&case)? else {
+        let Some((books, journal)) = book(&case)? else {
             return Ok(());
         };
-        match audited(&journal, &pool) {
+        match audited(&journal, &books) {
             None => Ok(()),
             Some(fault) => Err(format!("{fault:?} in {journal:#?}")),
         }
@@ -36,7 +41,7 @@ fn a_journal_that_nobody_touched_passes_its_audit() {
 fn a_changed_field_is_found_in_its_entry() {
     let case = (steps::case(Mix::Everything, 12), any::<usize>());
     holds(150, case, |(case, which)| {
-        let Some((pool, journal)) = book(&case)? else {
+        let Some((books, journal)) = book(&case)? else {
             return Ok(());
         };
         let place = which % journal.len();
@@ -44,7 +49,7 @@ fn a_changed_field_is_found_in_its_entry() {
             let mut bad = journal.clone();
             tamper(Arc::make_mut(&mut bad[place]));
             if bad[place] != journal[place] {
-                let found = [books::first_broken(&bad, &pool), audited(&bad, &pool)];
+                let found = [books::first_broken(&bad, &books.0), audited(&bad, &books)];
                 if found != [Some(journal[place].seq); 2] {
                     return Err(format!("{field} of {:#?}: found at {found:?}", bad[place]));
                 }
@@ -62,7 +67,7 @@ fn a_removed_an_inserted_and_a_moved_entry_are_found() {
         any::<usize>(),
     );
     holds(200, case, |(case, one, other)| {
-        let Some((pool, journal)) = book(&case)? else {
+        let Some((books, journal)) = book(&case)? else {
             return Ok(());
         };
         let (one, other) = (one % journal.len(), other % journal.len());
@@ -77,7 +82,7 @@ fn a_removed_an_inserted_and_a_moved_entry_are_found() {
             ("inserted", inserted),
             ("moved", moved),
         ] {
-            let found = [books::first_broken(&bad, &pool), audited(&bad, &pool)];
+            let found = [books::first_broken(&bad, &books.0), audited(&bad, &books)];
             if bad != journal && found.contains(&None) {
                 return Err(format!(
                     "entry {one} was {what} ({other}) and not found: {found:?}"
@@ -92,7 +97,7 @@ fn a_removed_an_inserted_and_a_moved_entry_are_found() {
 fn a_chain_that_is_made_anew_does_not_end_where_the_pool_does() {
     let case = (steps::case(Mix::Everything, 12), any::<usize>());
     holds(100, case, |(case, which)| {
-        let Some((pool, journal)) = book(&case)? else {
+        let Some((books, journal)) = book(&case)? else {
             return Ok(());
         };
         let mut forged = journal.clone();
@@ -106,7 +111,10 @@ fn a_chain_that_is_made_anew_does_not_end_where_the_pool_does() {
             entry.hash = entry.chained_to(previous);
             previous = entry.hash;
         }
-        match [books::first_broken(&forged, &pool), audited(&forged, &pool)] {
+        match [
+            books::first_broken(&forged, &books.0),
+            audited(&forged, &books),
+        ] {
             [Some(_), Some(_)] => Ok(()),
             found => Err(format!("a forged chain from {place} on: {found:?}")),
         }
@@ -114,7 +122,7 @@ fn a_chain_that_is_made_anew_does_not_end_where_the_pool_does() {
 }
 
 /// The pool and the journal of a case; `None` when no pool came of it.
-fn book(case: &Case) -> Result<Option<(Pool, Journal)>, Broken> {
+fn book(case: &Case) -> Result<Option<(Books, Journal)>, Broken> {
     let (mut lane, mut script) = (Lane::new(case.setting), Script::default());
     let mut now = case.setting.start;
     for step in case.steps() {
@@ -126,14 +134,15 @@ fn book(case: &Case) -> Result<Option<(Pool, Journal)>, Broken> {
     }
     lane.commit(None)?;
     let journal = lane.journal().to_vec();
-    Ok(lane.pool().map(|pool| (pool.clone(), journal)))
+    let kept = lane.kept();
+    Ok(lane.pool().map(|pool| ((pool.clone(), kept), journal)))
 }
 
 /// The entry that the audit names; the one after the last when only the pool's row is wrong.
-fn audited(journal: &[Arc<Entry>], pool: &Pool) -> Option<i64> {
+fn audited(journal: &[Arc<Entry>], (pool, kept): &Books) -> Option<i64> {
     let mut audit = Audit::new(pool.id);
     let checked = journal.iter().try_for_each(|entry| audit.check(entry));
-    let fault = checked.and_then(|()| audit.finish(pool)).err()?;
+    let fault = checked.and_then(|()| audit.finish(pool, kept)).err()?;
     Some(fault.seq.unwrap_or(audit.entries() + 1))
 }
 

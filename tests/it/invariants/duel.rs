@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 
 use chrono::{DateTime, Utc};
+use credit_ledger::ledger::Book;
 
 use super::lane::Lane;
 use super::script::{Asked, Script};
@@ -28,6 +29,13 @@ fn the_core_keeps_addon_credits_as_the_model_does() {
 #[test]
 fn the_core_takes_storms_of_puts_as_the_model_does() {
     holds(400, steps::case(Mix::Puts, 40), |case| {
+        Duel::of(&case).fight(&case)
+    });
+}
+
+#[test]
+fn the_core_holds_and_refunds_as_the_model_does() {
+    holds(700, steps::case(Mix::Holds, 50), |case| {
         Duel::of(&case).fight(&case)
     });
 }
@@ -72,7 +80,9 @@ impl Duel {
             Asked::Authorize(credits, operation) => {
                 let core = self.lane.authorize(now, (*credits, *operation));
                 let model = self.model.authorize(now, *credits, *operation);
-                same("authorize", &core, &model.map_err(answers::model_code))
+                let pool = self.lane.pool();
+                let model = model.map_err(|code| answers::model_code(code, pool));
+                same("authorize", &core, &model)
             }
             Asked::Command(command) => {
                 self.answers_agree(now, command)?;
@@ -88,7 +98,7 @@ impl Duel {
         self.lane.advance(now);
         self.lane.commit(before.as_ref())?;
         let model = match self.model.apply(now, command) {
-            Answer::Refused(code) => Answer::Refused(answers::model_code(code)),
+            Answer::Refused(code) => Answer::Refused(answers::model_code(code, before.as_ref())),
             answer => answer,
         };
         self.told.push(format!("  = {core:?}"));
@@ -99,23 +109,23 @@ impl Duel {
     fn books_agree(&mut self, now: DateTime<Utc>) -> Result<(), Broken> {
         let (journal, naive) = (self.lane.journal(), self.model.journal());
         for (entry, naive) in journal.iter().zip(naive).skip(self.agreed) {
-            same("entry", &answers::entry(entry), naive)?;
+            same("entry", &answers::entry(entry), &answers::in_order(naive))?;
         }
         same("number of entries", &journal.len(), &naive.len())?;
         self.agreed = journal.len();
         let now = self.lane.not_before_the_last_entry(now);
-        let pool = self.lane.read(now);
-        let view = pool
+        let book = self.lane.read(now);
+        let view = book
             .as_ref()
-            .map(|pool| answers::view(pool, &self.lane.catalogue, now));
+            .map(|book| answers::view(book, &self.lane.catalogue, now));
         same("pool", &view, &self.model.pool_view(now))?;
-        let Some(pool) = pool else {
+        let Some(pool) = book.as_ref().map(Book::pool) else {
             return Ok(());
         };
         if pool.next_due_at().is_some_and(|due| due <= now) {
             return Err("something is still due".to_owned());
         }
-        books::are_sound(&pool, self.lane.sums(), journal)
+        books::are_sound(pool, self.lane.sums(), journal)
     }
 
     fn end(&self) -> Result<(), Broken> {
@@ -127,6 +137,7 @@ impl Duel {
             same(core.as_str(), &held, &self.model.account(model))?;
         }
         books::grants_are_allowed(self.lane.journal())?;
+        books::pass_their_audit(self.lane.journal(), pool, &self.lane.kept())?;
         match books::first_broken(self.lane.journal(), pool) {
             Some(seq) => Err(format!("the chain is broken at entry {seq}")),
             None => Ok(()),

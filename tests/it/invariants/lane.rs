@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use credit_ledger::ledger::{
-    self, Accounts, Actor, Book, Catalogue, ClockId, Command, Entry, Outcome, Pool, PoolId,
-    PoolName, Refusal, TenantId, Time,
+    self, Accounts, Actor, Along, Book, Catalogue, ClockId, Command, Credits, Entry, EntryId, Hold,
+    Kept, Kind, Outcome, Pool, PoolId, PoolName, RefundTotals, RefundableDebit, Refusal, TenantId,
+    Time,
 };
 use uuid::Uuid;
 
@@ -37,6 +38,9 @@ pub struct Lane {
     /// What the transfers of the journal add up to.
     sums: Accounts,
     payments: BTreeMap<String, (i64, Answer)>,
+    /// What a store keeps beside the journal: holds, and what was refunded of each debit.
+    holds: BTreeMap<i64, Hold>,
+    refunded: BTreeMap<i64, Credits>,
     /// How many commands there were: the number of the next one's idempotency key.
     commands: usize,
 }
@@ -68,6 +72,8 @@ impl Lane {
             journal: Vec::new(),
             sums: Accounts::default(),
             payments: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            refunded: BTreeMap::new(),
             commands: 0,
         }
     }
@@ -93,14 +99,47 @@ impl Lane {
     }
 
     /// The pool as a read at `now` sees it: what is due is booked on a copy.
-    pub fn read(&self, now: Time) -> Option<Pool> {
-        let mut copy = Book::new(self.pool()?.clone());
+    pub fn read(&self, now: Time) -> Option<Book> {
+        let mut copy = self.book.clone()?;
         ledger::advance(
             &mut copy,
             &self.catalogue,
             self.not_before_the_last_entry(now),
         );
-        Some(copy.pool().clone())
+        Some(copy)
+    }
+
+    /// What is kept beside the journal, for an audit of both.
+    pub fn kept(&self) -> Kept {
+        let mut kept = Kept::default();
+        for hold in self.holds.values() {
+            if hold.is_open() {
+                kept.open_holds.push(hold.clone());
+            } else {
+                *kept.closed_holds.entry(hold.status).or_default() += 1;
+            }
+        }
+        let refunds = self.journal.iter().filter(|it| it.kind == Kind::Refund);
+        let credits = self.refunded.values().map(|credits| credits.signed());
+        kept.refunds = RefundTotals {
+            count: i64::try_from(refunds.count()).expect("a case is short"),
+            credits: credits.fold(Default::default(), |sum, credits| sum + credits),
+        };
+        kept
+    }
+
+    /// The committed debits, with what is left of them to be refunded.
+    pub fn debits(&self) -> impl Iterator<Item = RefundableDebit> {
+        let debits = self.journal.iter().filter(|it| it.kind == Kind::Debit);
+        debits.map(|entry| RefundableDebit {
+            entry: Arc::clone(entry),
+            refunded: self.refunded.get(&entry.seq).copied().unwrap_or_default(),
+        })
+    }
+
+    /// Every hold there ever was, by the number of its entry, as the last commit left it.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.values()
     }
 
     /// Books what is due, as the sweeper does.
@@ -115,6 +154,11 @@ impl Lane {
     pub fn apply(&mut self, now: Time, command: &model::Command) -> Answer {
         self.commands += 1;
         let now = self.not_before_the_last_entry(now);
+        if matches!(command, model::Command::Refund { .. }) {
+            // A refund names a debit that its client has seen, so it is in the journal.
+            self.commit(None)
+                .expect("what was decided can be committed");
+        }
         let decided = match command {
             model::Command::PutPlan(version) => return self.put_plan(now, version),
             model::Command::PutOperation(operation) => return self.put_operation(operation),
@@ -144,8 +188,9 @@ impl Lane {
         asked: (Option<i64>, Option<&str>),
     ) -> Result<model::Authorization, model::Code> {
         let pool = self.read(now).ok_or("pool_not_found")?;
-        requests::authorize(&pool, &self.catalogue, asked)
-            .map(|answer| answers::authorized(&answer, &pool))
+        let pool = pool.pool();
+        requests::authorize(pool, &self.catalogue, asked)
+            .map(|answer| answers::authorized(&answer, pool))
             .map_err(|refusal| refusal.code())
     }
 
@@ -177,8 +222,32 @@ impl Lane {
             self.sums.apply(*transfer);
         }
         self.journal.extend(book.entries().iter().map(Arc::clone));
-        *book = Book::new(book.pool().clone());
+        let changed = book.changed_holds().cloned();
+        self.holds.extend(changed.map(|hold| (hold.seq, hold)));
+        for entry in book.entries().iter().filter(|it| it.kind == Kind::Refund) {
+            let facts = entry.read_details().and_then(|details| details.refund);
+            let facts = facts.ok_or("a refund says what it undid")?;
+            let (debit, _) = facts.debit.locate(entry.pool).ok_or("of this pool")?;
+            let refunded = self.refunded.entry(debit).or_default();
+            *refunded = *refunded + facts.credits();
+        }
+        let pool = book.pool().clone();
+        let along = Along {
+            holds: Some(self.holds.values().cloned().collect()),
+            debits: self.debits().collect(),
+        };
+        self.book = Some(Book::with(pool, along));
         Ok(())
+    }
+
+    /// The id of an entry, or one that looks like it where there is none.
+    fn id(&self, seq: usize) -> EntryId {
+        let seq = i64::try_from(seq).expect("a case is short");
+        let book = self.book.as_ref().expect("there is a pool");
+        let entries = self.journal.iter().chain(book.entries());
+        let found = entries.into_iter().find(|entry| entry.seq == seq);
+        let unknown = || EntryId::of(book.pool().id, seq, book.pool().last_at);
+        found.map_or_else(unknown, |entry| entry.id())
     }
 
     fn create(&mut self, now: Time, body: &model::PutPool) -> Result<Answer, Refusal> {
@@ -204,17 +273,34 @@ impl Lane {
                 Command::Purchase(Box::new(requests::purchase(bought, self.commands)))
             }
             model::Command::Adjust(given) => Command::Adjust(Box::new(requests::adjustment(given))),
+            model::Command::Hold(asked) => Command::Hold(Box::new(requests::hold(asked))),
+            model::Command::ExtendHold {
+                hold,
+                expires_in_seconds,
+            } => Command::Extend(requests::extension(self.id(*hold), *expires_in_seconds)),
+            model::Command::CaptureHold {
+                hold,
+                credits,
+                round,
+                settle,
+            } => {
+                let cost = (*credits, *round, *settle);
+                Command::Capture(Box::new(requests::capture(self.id(*hold), cost)))
+            }
+            model::Command::ReleaseHold { hold } => Command::Release(ledger::Release {
+                hold: self.id(*hold),
+            }),
+            model::Command::Refund { debit, credits } => {
+                Command::Refund(Box::new(requests::refund(self.id(*debit), *credits)))
+            }
+            model::Command::RefundRun { run } => {
+                Command::RefundRun(Box::new(requests::run_refund(run)))
+            }
             model::Command::Close => Command::Close,
             model::Command::Advance => Command::Advance,
             model::Command::PutPlan(_) | model::Command::PutOperation(_) => {
                 unreachable!("the catalogue is not decided by a pool")
             }
-            model::Command::Hold(_)
-            | model::Command::ExtendHold { .. }
-            | model::Command::CaptureHold { .. }
-            | model::Command::ReleaseHold { .. }
-            | model::Command::Refund { .. }
-            | model::Command::RefundRun { .. } => unreachable!("comes with holds"),
         }
     }
 
@@ -227,8 +313,12 @@ impl Lane {
         match command.decide(book, &self.catalogue, actor, now) {
             Ok(Outcome::Put(change)) => Ok(answers::put(change, book.pool())),
             Ok(Outcome::Booked(entry)) => Ok(match entry.kind {
-                ledger::Kind::Debit => answers::debited(&entry),
-                ledger::Kind::Purchase => answers::purchased(&entry),
+                Kind::Debit => answers::debited(&entry),
+                Kind::Purchase => answers::purchased(&entry),
+                Kind::Hold => answers::held(&entry),
+                Kind::HoldExtend => answers::extended(&entry),
+                Kind::Release => answers::released(&entry),
+                Kind::Refund => answers::refunded(&entry, book.entries()),
                 _ => answers::adjusted(&entry),
             }),
             Ok(Outcome::Done) => Ok(answers::closed(book.pool())),

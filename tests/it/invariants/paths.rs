@@ -22,7 +22,7 @@ enum Look {
 
 #[test]
 fn a_jump_in_time_and_many_small_steps_give_the_same_entries_and_hashes() {
-    for mix in [Mix::Everything, Mix::Addons] {
+    for mix in [Mix::Everything, Mix::Addons, Mix::Holds] {
         let case = (steps::case(mix, 30), prop::collection::vec(detours(), 30));
         holds(250, case, |(case, detours)| paths_agree(&case, &detours));
     }
@@ -50,7 +50,9 @@ fn paths_agree(case: &Case, detours: &[Detours]) -> Result<(), Broken> {
         ("one long book", in_one_book(case, &lines, end)?),
     ];
     for (path, lane) in paths {
-        let same = lane.journal() == in_one_jump.journal() && lane.pool() == in_one_jump.pool();
+        let same = lane.journal() == in_one_jump.journal()
+            && lane.pool() == in_one_jump.pool()
+            && lane.kept() == in_one_jump.kept();
         if !same {
             return Err(differ(path, &lane, &in_one_jump, &lines));
         }

@@ -1,7 +1,7 @@
 //! The model's commands and catalogue in the core's types, as the edge would parse them.
 
 use credit_ledger::ledger;
-use credit_ledger::ledger::{Credits, Label, Patch, PoolKind, SignedCredits, Time};
+use credit_ledger::ledger::{Credits, EntryId, Label, Patch, PoolKind, SignedCredits, Time};
 use uuid::Uuid;
 
 use crate::model;
@@ -108,22 +108,82 @@ fn license(given: &model::License) -> ledger::License {
 pub fn debit(asked: &model::Debit) -> ledger::Debit {
     ledger::Debit {
         credits: asked.credits.map(credits),
-        round: match asked.round {
-            model::Round::No => None,
-            model::Round::Up => Some(ledger::Round::Up),
-            model::Round::Nearest => Some(ledger::Round::Nearest),
-        },
-        mode: if asked.settle {
-            ledger::Mode::Settle
-        } else {
-            ledger::Mode::Strict
-        },
-        attribution: ledger::Attribution {
-            operation: asked.operation.as_deref().map(label),
-            ..ledger::Attribution::default()
-        },
+        round: round(asked.round),
+        mode: mode(asked.settle),
+        attribution: attribution(&asked.operation, &asked.run),
         metadata: None,
     }
+}
+
+pub fn hold(asked: &model::Hold) -> ledger::NewHold {
+    ledger::NewHold {
+        credits: asked.credits.map(credits),
+        round: round(asked.round),
+        partial: asked.partial,
+        expires_in_seconds: seconds(asked.expires_in_seconds),
+        attribution: attribution(&asked.operation, &asked.run),
+        metadata: None,
+    }
+}
+
+pub fn extension(hold: EntryId, expires_in_seconds: i64) -> ledger::Extension {
+    ledger::Extension {
+        hold,
+        expires_in_seconds: seconds(expires_in_seconds),
+    }
+}
+
+/// Credits, how to round them, and whether the work is done.
+pub fn capture(hold: EntryId, cost: (i64, model::Round, bool)) -> ledger::Capture {
+    ledger::Capture {
+        hold,
+        credits: credits(cost.0),
+        round: round(cost.1),
+        mode: mode(cost.2),
+    }
+}
+
+pub fn refund(debit: EntryId, amount: Option<i64>) -> ledger::Refund {
+    ledger::Refund {
+        debit,
+        credits: amount.map(credits),
+        reason: None,
+    }
+}
+
+pub fn run_refund(run: &str) -> ledger::RunRefund {
+    ledger::RunRefund {
+        run_id: label(run),
+        reason: None,
+    }
+}
+
+fn round(round: model::Round) -> Option<ledger::Round> {
+    match round {
+        model::Round::No => None,
+        model::Round::Up => Some(ledger::Round::Up),
+        model::Round::Nearest => Some(ledger::Round::Nearest),
+    }
+}
+
+fn mode(settle: bool) -> ledger::Mode {
+    if settle {
+        ledger::Mode::Settle
+    } else {
+        ledger::Mode::Strict
+    }
+}
+
+fn attribution(operation: &Option<String>, run: &Option<String>) -> ledger::Attribution {
+    ledger::Attribution {
+        operation: operation.as_deref().map(label),
+        run_id: run.as_deref().map(label),
+        ..ledger::Attribution::default()
+    }
+}
+
+fn seconds(seconds: i64) -> u32 {
+    u32::try_from(seconds).expect("the steps name good lengths")
 }
 
 pub fn purchase(asked: &model::Purchase, number: usize) -> ledger::Purchase {

@@ -1,10 +1,10 @@
 //! Turns random steps into commands at instants, by looking at the pool as it is then.
 
 use chrono::{Datelike, Duration, NaiveDate, NaiveTime};
-use credit_ledger::ledger::{Pool, Time, add_months};
+use credit_ledger::ledger::{Book, Pool, Time, add_months};
 
 use super::lane::Lane;
-use super::steps::{Amount, AnchorShape, Landmark, LicenseShape, PlanShape, PutShape};
+use super::steps::{Amount, AnchorShape, Landmark, Lasting, LicenseShape, PlanShape, PutShape};
 use super::steps::{Sign, Step, What, When};
 use crate::model::{self, Command, Field};
 
@@ -25,8 +25,12 @@ impl Script {
     /// The next line: what the step comes to, on the pool as it is.
     pub fn next(&mut self, lane: &Lane, now: Time, step: &Step) -> (Time, Asked) {
         let now = instant(lane.pool(), now, step.when).max(now);
-        let pool = lane.read(now);
-        let asked = self.asked(pool.as_ref(), now, &step.what);
+        let book = lane.read(now);
+        let pool = book.as_ref().map(Book::pool);
+        let asked = match named(lane, pool, now, &step.what) {
+            Some(command) => Asked::Command(command),
+            None => self.asked(pool, now, &step.what),
+        };
         self.lines.push((now, asked.clone()));
         (now, asked)
     }
@@ -40,17 +44,18 @@ impl Script {
             What::Debit {
                 amount,
                 operation,
+                run,
                 settle,
                 round,
             } => Command::Debit(model::Debit {
-                credits: amount.map(|amount| units(pool, amount)),
+                credits: amount.map(|amount| units(pool, amount, 0)),
                 operation: operation.map(str::to_owned),
-                run: None,
+                run: run.map(str::to_owned),
                 settle: *settle,
                 round: *round,
             }),
             What::Authorize(amount, operation) => {
-                return Asked::Authorize(amount.map(|amount| units(pool, amount)), *operation);
+                return Asked::Authorize(amount.map(|amount| units(pool, amount, 0)), *operation);
             }
             What::Purchase(credits, paid_at) => Command::Purchase(model::Purchase {
                 credits: *credits,
@@ -62,7 +67,7 @@ impl Script {
                 with_credits_of(again, *other_credits)
             }
             What::Adjust(bucket, amount, sign) => {
-                let amount = units(pool, *amount);
+                let amount = units(pool, *amount, 0);
                 let credits = match sign {
                     Sign::Give => amount,
                     Sign::Take => -amount,
@@ -73,6 +78,28 @@ impl Script {
             What::Close => Command::Close,
             What::PutPlan(shape, from) => Command::PutPlan(plan(pool, now, *shape, *from)),
             What::PutOperation(operation) => Command::PutOperation(operation.clone()),
+            What::Hold {
+                amount,
+                operation,
+                run,
+                partial,
+                round,
+                lasts,
+            } => Command::Hold(model::Hold {
+                credits: amount.map(|amount| units(pool, amount, 0)),
+                operation: operation.map(str::to_owned),
+                run: run.map(str::to_owned),
+                partial: *partial,
+                round: *round,
+                expires_in_seconds: seconds(pool, now, *lasts),
+            }),
+            What::RefundRun(run) => Command::RefundRun {
+                run: (*run).to_owned(),
+            },
+            // Without a hold or a debit to name.
+            What::Extend(..) | What::Capture { .. } | What::Release(_) | What::Refund(..) => {
+                Command::Advance
+            }
             What::Advance => Command::Advance,
         })
     }
@@ -89,6 +116,62 @@ impl Script {
             None => Command::Advance,
         }
     }
+}
+
+/// A command that names a hold or a debit of the pool; `None` for others, and when there is none.
+fn named(lane: &Lane, pool: Option<&Pool>, now: Time, what: &What) -> Option<Command> {
+    let hold = |which: usize| {
+        let all: Vec<_> = lane.holds().collect();
+        let hold = all.get(which.checked_rem(all.len())?)?;
+        let seq = usize::try_from(hold.seq).ok()?;
+        Some((seq, hold.facts.credits().units()))
+    };
+    Some(match what {
+        What::Extend(which, lasts) => Command::ExtendHold {
+            hold: hold(*which)?.0,
+            expires_in_seconds: seconds(pool, now, *lasts),
+        },
+        What::Capture {
+            which,
+            amount,
+            settle,
+            round,
+        } => {
+            let (hold, reserved) = hold(*which)?;
+            Command::CaptureHold {
+                hold,
+                credits: units(pool, *amount, reserved),
+                round: *round,
+                settle: *settle,
+            }
+        }
+        What::Release(which) => Command::ReleaseHold {
+            hold: hold(*which)?.0,
+        },
+        What::Refund(which, amount) => {
+            let all: Vec<_> = lane.debits().collect();
+            let debit = all.get(which.checked_rem(all.len())?)?;
+            let left = debit.left().units();
+            Command::Refund {
+                debit: usize::try_from(debit.entry.seq).ok()?,
+                credits: amount.map(|amount| units(pool, amount, left)),
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn seconds(pool: Option<&Pool>, now: Time, lasts: Lasting) -> i64 {
+    let until = |end: Option<Time>| end.map_or(900, |end| (end - now).num_seconds());
+    let seconds = match lasts {
+        Lasting::Seconds(seconds) => seconds,
+        Lasting::ToCycleEnd(more) => until(pool.map(|pool| pool.cycle.end)) + more,
+        Lasting::ToAddonExpiry(more) => {
+            let live = pool.and_then(|pool| pool.addons);
+            until(live.map(|live| live.expires_at)) + more
+        }
+    };
+    seconds.clamp(1, 86_400)
 }
 
 fn with_credits_of(again: Command, other_credits: bool) -> Command {
@@ -120,6 +203,7 @@ fn find(pool: Option<&Pool>, now: Time, landmark: Landmark) -> Option<Time> {
         }
         Landmark::LicenseEnd => pool?.license_ends_at,
         Landmark::AddonExpiry => pool?.addons.map(|live| live.expires_at),
+        Landmark::HoldExpiry => pool?.next_hold_at,
         Landmark::PastExpiry => pool?.expired_addons.map(|lost| lost.expired_at),
         Landmark::MonthEnd => {
             let first = now.date_naive().with_day(1)?.and_time(NaiveTime::MIN);
@@ -133,14 +217,15 @@ fn find(pool: Option<&Pool>, now: Time, landmark: Landmark) -> Option<Time> {
     }
 }
 
-/// An amount that the edge lets through.
-fn units(pool: Option<&Pool>, amount: Amount) -> i64 {
+/// An amount that the edge lets through; `named` is what a hold or a debit has.
+fn units(pool: Option<&Pool>, amount: Amount, named: i64) -> i64 {
     let of_the_pool = |figure: fn(&Pool) -> i64| pool.map_or(0, figure);
     let (base, more) = match amount {
         Amount::Units(units) => (units, 0),
         Amount::Available(more) => (of_the_pool(|pool| pool.available().units()), more),
         Amount::Monthly(more) => (of_the_pool(|pool| pool.monthly().units()), more),
         Amount::Addon(more) => (of_the_pool(|pool| pool.addon().units()), more),
+        Amount::Named(more) => (named, more),
     };
     (base + more).clamp(1, model::LARGEST_AMOUNT)
 }

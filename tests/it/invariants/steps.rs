@@ -42,6 +42,8 @@ pub enum Landmark {
     LaterCycleEnd(i32),
     LicenseEnd,
     AddonExpiry,
+    /// When the first of the open holds expires.
+    HoldExpiry,
     /// The last expiry that a late payment can still undo.
     PastExpiry,
     MonthEnd,
@@ -58,6 +60,7 @@ pub enum What {
     Debit {
         amount: Option<Amount>,
         operation: Option<&'static str>,
+        run: Option<&'static str>,
         settle: bool,
         round: Round,
     },
@@ -65,6 +68,26 @@ pub enum What {
     Purchase(i64, Option<When>),
     /// One of the payments so far, perhaps with other credits.
     PurchaseAgain(usize, bool),
+    Hold {
+        amount: Option<Amount>,
+        operation: Option<&'static str>,
+        run: Option<&'static str>,
+        partial: bool,
+        round: Round,
+        lasts: Lasting,
+    },
+    /// One of the holds so far, whatever became of it.
+    Extend(usize, Lasting),
+    Capture {
+        which: usize,
+        amount: Amount,
+        settle: bool,
+        round: Round,
+    },
+    Release(usize),
+    /// One of the debits so far: so much, or all that is left.
+    Refund(usize, Option<Amount>),
+    RefundRun(&'static str),
     Adjust(Bucket, Amount, Sign),
     Close,
     PutPlan(PlanShape, When),
@@ -85,6 +108,18 @@ pub enum Amount {
     Available(i64),
     Monthly(i64),
     Addon(i64),
+    /// What the hold that is named reserved, or what is left of the debit that is named.
+    Named(i64),
+}
+
+/// How long a hold lasts.
+#[derive(Clone, Copy, Debug)]
+pub enum Lasting {
+    Seconds(i64),
+    /// To the end of the cycle, and so many seconds more.
+    ToCycleEnd(i64),
+    /// To the end of the add-on pool, and so many seconds more.
+    ToAddonExpiry(i64),
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +164,8 @@ pub enum Mix {
     Addons,
     /// Requests of terms and licences, repeated in any order.
     Puts,
+    /// Holds and refunds across the ends of what they came from.
+    Holds,
 }
 
 impl Case {
@@ -146,7 +183,7 @@ impl Case {
 pub fn case(mix: Mix, most: usize) -> impl Strategy<Value = Case> {
     let made_by = match mix {
         Mix::Everything | Mix::Puts => put_for_a_new_pool().boxed(),
-        Mix::Addons => put_on_a_paid_plan().boxed(),
+        Mix::Addons | Mix::Holds => put_on_a_paid_plan().boxed(),
     };
     let steps = prop::collection::vec(step(mix), 1..=most);
     (setting(), made_by, steps).prop_map(|(setting, made_by, steps)| Case {
@@ -193,6 +230,7 @@ fn step(mix: Mix) -> impl Strategy<Value = Step> {
         Mix::Everything => (when().boxed(), what().boxed()),
         Mix::Addons => (when_addons_end().boxed(), what_with_addons().boxed()),
         Mix::Puts => (when().boxed(), what_with_puts().boxed()),
+        Mix::Holds => (when_holds_end().boxed(), what_with_holds().boxed()),
     };
     (when, what).prop_map(|(when, what)| Step { when, what })
 }
@@ -216,6 +254,7 @@ fn landmark() -> impl Strategy<Value = When> {
         2 => (1..4_i32).prop_map(Landmark::LaterCycleEnd),
         4 => Just(Landmark::LicenseEnd),
         2 => Just(Landmark::AddonExpiry),
+        2 => Just(Landmark::HoldExpiry),
         2 => Just(Landmark::MonthEnd),
         1 => Just(Landmark::LeapDay),
         1 => (1..13_i32).prop_map(Landmark::MonthsFromNow),
@@ -227,6 +266,18 @@ fn when_addons_end() -> impl Strategy<Value = When> {
     let expiry = nudge().prop_map(|nudge| When::At(Landmark::AddonExpiry, nudge));
     let months = (1..13_i32).prop_map(|months| When::At(Landmark::MonthsFromNow(months), 0));
     prop_oneof![8 => when(), 3 => expiry, 1 => months]
+}
+
+fn when_holds_end() -> impl Strategy<Value = When> {
+    let ends = select(vec![
+        Landmark::HoldExpiry,
+        Landmark::CycleEnd,
+        Landmark::AddonExpiry,
+    ]);
+    let before = (ends, select(vec![0, -1, 1, -1_000, -60_000]))
+        .prop_map(|(landmark, nudge)| When::At(landmark, nudge));
+    let soon = (1..1_800_i64).prop_map(|seconds| When::After(Duration::seconds(seconds)));
+    prop_oneof![6 => Just(When::Now), 4 => soon, 4 => before, 2 => when()]
 }
 
 fn nudge() -> impl Strategy<Value = i64> {
@@ -246,10 +297,27 @@ fn what() -> BoxedStrategy<What> {
             What::PurchaseAgain(one, other_credits)
         }),
         3 => adjustment(),
+        5 => held_or_refunded(),
         2 => plan(),
         1 => rate_card_line().prop_map(What::PutOperation),
         2 => Just(What::Advance),
         1 => prop::bool::weighted(0.2).prop_map(|really| {
+            if really { What::Close } else { What::Advance }
+        }),
+    ]
+    .boxed()
+}
+
+fn what_with_holds() -> BoxedStrategy<What> {
+    prop_oneof![
+        14 => held_or_refunded(),
+        4 => debit(),
+        3 => purchase(),
+        1 => adjustment(),
+        1 => put().prop_map(What::Put),
+        1 => plan(),
+        1 => rate_card_line().prop_map(What::PutOperation),
+        1 => prop::bool::weighted(0.1).prop_map(|really| {
             if really { What::Close } else { What::Advance }
         }),
     ]
@@ -283,14 +351,69 @@ fn what_with_puts() -> BoxedStrategy<What> {
 fn debit() -> BoxedStrategy<What> {
     let round = prop_oneof![4 => Just(Round::No), 1 => Just(Round::Up), 1 => Just(Round::Nearest)];
     let amount = prop::option::weighted(0.9, amount());
-    (amount, operation(), any::<bool>(), round)
-        .prop_map(|(amount, operation, settle, round)| What::Debit {
+    (amount, operation(), run(), any::<bool>(), round)
+        .prop_map(|(amount, operation, run, settle, round)| What::Debit {
             amount,
             operation,
+            run,
             settle,
             round,
         })
         .boxed()
+}
+
+fn run() -> impl Strategy<Value = Option<&'static str>> {
+    prop::option::weighted(0.3, select(vec!["a", "b"]))
+}
+
+fn held_or_refunded() -> BoxedStrategy<What> {
+    let named = || {
+        let more = select(vec![0, 0, -CREDIT, CREDIT, 1, -500 * CREDIT, 100 * CREDIT]);
+        prop_oneof![3 => more.prop_map(Amount::Named), 2 => amount()]
+    };
+    let round =
+        || prop_oneof![6 => Just(Round::No), 1 => Just(Round::Up), 1 => Just(Round::Nearest)];
+    let hold = (
+        (prop::option::weighted(0.95, amount()), operation(), run()),
+        (any::<bool>(), round(), lasting()),
+    )
+        .prop_map(
+            |((amount, operation, run), (partial, round, lasts))| What::Hold {
+                amount,
+                operation,
+                run,
+                partial,
+                round,
+                lasts,
+            },
+        );
+    let capture = (any::<usize>(), named(), any::<bool>(), round()).prop_map(
+        |(which, amount, settle, round)| What::Capture {
+            which,
+            amount,
+            settle,
+            round,
+        },
+    );
+    let refund = (any::<usize>(), prop::option::of(named()))
+        .prop_map(|(which, amount)| What::Refund(which, amount));
+    prop_oneof![
+        6 => hold,
+        1 => (any::<usize>(), lasting()).prop_map(|(which, lasts)| What::Extend(which, lasts)),
+        5 => capture,
+        2 => any::<usize>().prop_map(What::Release),
+        5 => refund,
+        1 => select(vec!["a", "b"]).prop_map(What::RefundRun),
+    ]
+    .boxed()
+}
+
+fn lasting() -> impl Strategy<Value = Lasting> {
+    prop_oneof![
+        4 => select(vec![1, 60, 900, 3_600, 86_400]).prop_map(Lasting::Seconds),
+        2 => select(vec![-1, 0, 1, 3_600]).prop_map(Lasting::ToCycleEnd),
+        1 => select(vec![-1, 0, 1, 3_600]).prop_map(Lasting::ToAddonExpiry),
+    ]
 }
 
 fn operation() -> impl Strategy<Value = Option<&'static str>> {
