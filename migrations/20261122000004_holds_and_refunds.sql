@@ -46,6 +46,8 @@ CREATE INDEX entries_of_run ON entries (pool_id, run_id, seq)
 WHERE run_id IS NOT NULL AND kind = 'debit';
 
 ALTER TABLE pools
+    -- What refunded and disputed payments have lost and is still to be taken back.
+    ADD COLUMN uncollected bigint NOT NULL DEFAULT 0,
     ADD COLUMN open_holds integer NOT NULL DEFAULT 0,
     -- When the first of them expires.
     ADD COLUMN next_hold_at timestamptz,
@@ -117,6 +119,7 @@ CREATE TYPE pool_state_input AS (
     expired_addon_lapsed bigint,
     expired_addon_held bigint,
     expired_addon_seq bigint,
+    uncollected bigint,
     open_holds integer,
     next_hold_at timestamptz,
     requested text,

@@ -23,13 +23,15 @@
 //!   Plain functions over values; the invariants are listed there by name.
 //! - [`store`]: all the SQL.
 //! - [`lanes`]: the single writer of each pool: queues, batches, back-pressure.
+//! - [`payments`]: money: a payment is credited once, a lost one is taken back.
 //! - [`http`]: requests to commands and reads, answers to JSON, refusals to status codes.
 //! - [`jobs`]: the sweeper, which makes due events durable.
 //! - [`cli`]: one binary, several commands.
 //! - [`config`], [`clock`], [`telemetry`], [`embedded`]: settings, time, logs and metrics, the
 //!   private Postgres of the zero-set-up start.
 //!
-//! Who may use whom: `cli → {http, jobs} → lanes → store → ledger`. `tests/tidy.rs` keeps it so.
+//! Who may use whom: `cli → {http, jobs} → payments → lanes → store →
+//! ledger`. `tests/tidy.rs` keeps it so.
 //!
 //! # What is absent on purpose
 //!
@@ -46,5 +48,6 @@ pub mod http;
 pub mod jobs;
 pub mod lanes;
 pub mod ledger;
+pub mod payments;
 pub mod store;
 pub mod telemetry;

@@ -17,6 +17,7 @@ use crate::http::auth::OperatorKey;
 use crate::http::{self, App, Readiness, Services};
 use crate::jobs::sweeper;
 use crate::lanes::{LaneLimits, Lanes};
+use crate::payments::Payments;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -93,6 +94,7 @@ impl Service {
         let app = App::new(Services {
             store: store.clone(),
             lanes: lanes.clone(),
+            payments: Payments::new(store.clone(), lanes.clone(), clock.clone()),
             clock: clock.clone(),
             operator_key: operator_key.as_ref().map(OperatorKey::new),
             ready: ready.clone(),

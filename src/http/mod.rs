@@ -46,6 +46,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::clock::Clock;
 use crate::lanes::Lanes;
+use crate::payments::Payments;
 use crate::store::Store;
 use auth::OperatorKey;
 use problem::Problem;
@@ -63,6 +64,8 @@ pub struct Services {
     pub store: Store,
     /// Writes.
     pub lanes: Lanes,
+    /// Money.
+    pub payments: Payments,
     /// The time.
     pub clock: Clock,
     /// What the operator's key must match; without it there is no operator.

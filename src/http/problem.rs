@@ -18,6 +18,7 @@ use super::codes::{self, ErrorCode};
 use super::time::Stamp;
 use crate::lanes::LaneError;
 use crate::ledger::Refusal;
+use crate::payments::PaymentError;
 use crate::store::StoreError;
 
 /// What clients get when something is refused or fails. Boxed: it travels in every `Result`.
@@ -296,6 +297,15 @@ impl From<LaneError> for Problem {
                 codes::INTERNAL_ERROR,
                 "the service failed; its log says why",
             ),
+        }
+    }
+}
+
+impl From<PaymentError> for Problem {
+    fn from(error: PaymentError) -> Self {
+        match error {
+            PaymentError::Lane(error) => error.into(),
+            PaymentError::Store(error) => error.into(),
         }
     }
 }

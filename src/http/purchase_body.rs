@@ -25,7 +25,8 @@ struct PurchaseBody<'a> {
     /// What came on top of it.
     #[schema(value_type = Number)]
     bonus_credits: Credits,
-    /// `credited`.
+    /// What became of its payment: `credited`, `partially_refunded`, `refunded` or `disputed`.
+    #[schema(example = "credited")]
     status: &'static str,
     /// The payment's own name.
     #[schema(value_type = String)]
@@ -73,8 +74,8 @@ impl<'a> PurchaseBody<'a> {
             id: record.id,
             pool: &record.pool,
             credits: record.credits,
-            bonus_credits: Credits::ZERO,
-            status: "credited",
+            bonus_credits: record.bonus,
+            status: record.status.as_str(),
             payment_reference: &record.reference,
             paid_at: Stamp(record.paid_at),
             expires_at: Stamp(record.expires_at),
@@ -103,8 +104,8 @@ impl<'a> ListedPurchase<'a> {
             amount_cents: record.amount_cents,
             currency: record.currency.as_deref(),
             user_id: record.user_id.as_ref(),
-            clawed_back: Credits::ZERO,
-            uncollected: Credits::ZERO,
+            clawed_back: record.clawed_back,
+            uncollected: record.uncollected,
             created_at: Stamp(record.created_at),
         }
     }

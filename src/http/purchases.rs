@@ -1,9 +1,6 @@
 //! Purchases of add-on credits that a trusted caller records, and their lists.
 //!
-//! A payment is credited once for a tenant, whatever the key or channel (invariant exactly-once).
-//! It takes three steps: the lane says whether the purchase would be booked, the payment's
-//! reference is claimed, the lane books it. After the claim no rule refuses any more, so whoever
-//! finds a claim on the same pool and credits drives the same booking to its end.
+//! How a payment is credited once, whatever the key or channel, is `payments`'.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -22,12 +19,10 @@ use super::problem::Problem;
 use super::purchase_body::{BookedPurchase, ListedPurchase};
 use super::reading;
 use super::time::Stamp;
-use crate::lanes::{Job, LaneError, Reply};
-use crate::ledger::{
-    Actor, Command, Credits, IdempotencyKey, Label, PoolId, PoolName, Purchase, PurchaseId,
-    Refusal, Request,
-};
-use crate::store::{Claim, PurchaseFilter, PurchaseRecord};
+use crate::lanes::Reply;
+use crate::ledger::{Actor, Credits, Label, PoolId, PoolName, Purchase, PurchaseId, Request};
+use crate::payments::Recipient;
+use crate::store::{PurchaseFilter, PurchaseRecord};
 
 /// The routes of purchases.
 pub fn routes() -> OpenApiRouter<App> {
@@ -98,13 +93,18 @@ pub async fn post_purchase(
     Body(body): Body<PurchaseRequest>,
 ) -> Result<Response, Problem> {
     let purchase = body.read()?;
-    let payment = Payment {
-        app: &app,
-        caller: &caller,
-        pool: &pool,
-        key,
+    let recipient = Recipient {
+        tenant: caller.tenant,
+        pool: pool.clone(),
+        actor: Actor {
+            key: Some(caller.key),
+            request: Some(Request {
+                key,
+                fingerprint: purchase.fingerprint(),
+            }),
+        },
     };
-    match payment.credit(purchase).await? {
+    match app.payments.credit(&recipient, purchase).await? {
         Reply::Entry { entry, replayed } => {
             let record = PurchaseRecord::of(&entry, caller.tenant, &pool);
             let record = record.ok_or_else(|| answer::unexpected("the entry"))?;
@@ -240,6 +240,8 @@ impl PurchaseRequest {
         Ok(Purchase {
             id: PurchaseId::from(Uuid::now_v7()),
             credits: self.credits.balance(),
+            bonus: Credits::ZERO,
+            as_sold: false,
             reference,
             paid_at: self.paid_at.map(|Stamp(at)| at),
             amount_cents: self.amount_cents,
@@ -247,109 +249,4 @@ impl PurchaseRequest {
             user_id,
         })
     }
-}
-
-/// A payment on its way to a pool.
-struct Payment<'a> {
-    app: &'a App,
-    caller: &'a Caller,
-    pool: &'a PoolName,
-    key: IdempotencyKey,
-}
-
-impl Payment<'_> {
-    /// Checks, claims and books.
-    async fn credit(&self, mut purchase: Purchase) -> Result<Reply, Problem> {
-        let request = Request {
-            key: self.key.clone(),
-            fingerprint: purchase.fingerprint(),
-        };
-        let check = Command::CheckPurchase(Box::new(purchase.clone()));
-        let claim = match self.send(check, request.clone()).await {
-            Ok(Reply::Done) => self.claim(&purchase).await?,
-            // An earlier request, with this key or another, has booked it.
-            Ok(reply) => return Ok(reply),
-            // A claim that was left behind by a lost request is honoured on the terms it was made.
-            Err(LaneError::Refused(refusal)) => self.own_claim(&purchase).await?.ok_or(refusal)?,
-            Err(error) => return Err(error.into()),
-        };
-        purchase.id = claim.purchase;
-        let reference = purchase.reference.clone();
-        match self
-            .send(Command::Purchase(Box::new(purchase)), request)
-            .await
-        {
-            Err(LaneError::Refused(Refusal::PoolClosed)) => {
-                // Closed for ever, so nothing will book this claim: the payment is free again.
-                self.app
-                    .store
-                    .release_claim(self.caller.tenant, &reference)
-                    .await?;
-                Err(Refusal::PoolClosed.into())
-            }
-            result => Ok(result?),
-        }
-    }
-
-    async fn send(&self, command: Command, request: Request) -> Result<Reply, LaneError> {
-        let actor = Actor {
-            key: Some(self.caller.key),
-            request: Some(request),
-        };
-        let (tenant, pool) = (self.caller.tenant, self.pool.clone());
-        self.app
-            .lanes
-            .submit(Job {
-                tenant,
-                pool,
-                actor,
-                command,
-                dry_run: false,
-            })
-            .await
-    }
-
-    /// What a claim of this payment by this purchase says.
-    fn wanted(&self, purchase: &Purchase) -> Option<Claim> {
-        let credits = purchase.credits.and_then(Credits::requested).ok()?;
-        let pool = PoolId::of(self.caller.tenant, self.pool);
-        Some(Claim {
-            pool,
-            credits,
-            purchase: purchase.id,
-        })
-    }
-
-    /// Claims the payment. One that was credited elsewhere, or with other credits, is refused.
-    async fn claim(&self, purchase: &Purchase) -> Result<Claim, Problem> {
-        let wanted = self
-            .wanted(purchase)
-            .ok_or_else(|| answer::unexpected("the quantity"))?;
-        let (store, now) = (&self.app.store, self.app.clock.now());
-        let claim = store
-            .claim_payment(self.caller.tenant, &purchase.reference, wanted, now)
-            .await?;
-        if agrees(claim, wanted) {
-            Ok(claim)
-        } else {
-            Err(Refusal::PaymentReferenceReused.into())
-        }
-    }
-
-    /// The claim that this very payment has already, if it has one.
-    async fn own_claim(&self, purchase: &Purchase) -> Result<Option<Claim>, Problem> {
-        let Some(wanted) = self.wanted(purchase) else {
-            return Ok(None);
-        };
-        let found = self
-            .app
-            .store
-            .find_claim(self.caller.tenant, &purchase.reference)
-            .await?;
-        Ok(found.filter(|claim| agrees(*claim, wanted)))
-    }
-}
-
-fn agrees(claim: Claim, wanted: Claim) -> bool {
-    (claim.pool, claim.credits) == (wanted.pool, wanted.credits)
 }

@@ -142,7 +142,7 @@ struct TransferBody {
 /// A kind of entry that the API knows. Some come with features that this service has not yet: a
 /// filter for them finds nothing.
 fn kind_word(word: &str) -> Result<&'static str, UnknownKind> {
-    const TO_COME: [&str; 4] = ["clawback", "clawback_reversal", "import", "upgrade"];
+    const TO_COME: [&str; 2] = ["import", "upgrade"];
     let known = Kind::ALL.iter().map(|kind| kind.as_str()).chain(TO_COME);
     known
         .into_iter()

@@ -68,6 +68,7 @@ pub(super) fn needs(pools: &[PoolJobs], now: Time) -> BatchKey {
         holds: Vec::new(),
         debits: Vec::new(),
         runs: Vec::new(),
+        buyers: Vec::new(),
         keys: Vec::new(),
         references: Vec::new(),
     };
@@ -98,6 +99,7 @@ fn need(batch: &mut BatchKey, pool: PoolId, command: &Command) {
             batch.holds.extend(number(capture.hold));
         }
         Command::Refund(refund) => batch.debits.extend(number(refund.debit)),
+        Command::Settle(_) => batch.buyers.push(pool),
         Command::RefundRun(refund) => batch.runs.push((pool, refund.run_id.clone())),
         Command::Purchase(purchase) | Command::CheckPurchase(purchase) => {
             batch.references.push((pool, purchase.reference.clone()));
@@ -257,6 +259,7 @@ impl Bench<'_> {
             | Command::Release(_)
             | Command::Refund(_)
             | Command::RefundRun(_)
+            | Command::Settle(_)
             | Command::Adjust(_) => self.command(job),
         }
     }
@@ -311,7 +314,8 @@ impl Bench<'_> {
             | Command::Capture(_)
             | Command::Release(_)
             | Command::Refund(_)
-            | Command::RefundRun(_) => false,
+            | Command::RefundRun(_)
+            | Command::Settle(_) => false,
         };
         let put = auto_provision(&job.pool, self.ground.catalogue).filter(|_| spends);
         let put = put.ok_or(Refusal::PoolNotFound)?;
@@ -419,6 +423,8 @@ pub(super) fn due_events(books: &[&Book]) -> usize {
         | Kind::Release
         | Kind::Purchase
         | Kind::Reinstatement
+        | Kind::Clawback
+        | Kind::ClawbackReversal
         | Kind::Adjustment
         | Kind::Close => false,
     };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::entry::drawn_from_grant;
 use super::{
-    Accounts, Actor, Attribution, Credits, Details, Entry, EntryId, Hash, Hold, Kind, Label,
-    Metadata, Pool, PurchaseId, Reason, RefundableDebit, Refusal, Time, Transfer,
+    Accounts, Actor, Attribution, Bought, Credits, Details, Entry, EntryId, Hash, Hold, Kind,
+    Label, Metadata, Pool, PurchaseId, Reason, RefundableDebit, Refusal, Time, Transfer,
 };
 
 /// A pool as it was read, and what has been decided on it since. Nothing is durable yet.
@@ -24,6 +24,9 @@ pub struct Book {
     changed_holds: BTreeSet<i64>,
     /// By number, as far as refunds ask for them.
     debits: BTreeMap<i64, RefundableDebit>,
+    /// By number: those that were read along, and those that were credited since.
+    bought: BTreeMap<i64, Bought>,
+    changed_bought: BTreeSet<i64>,
 }
 
 /// What is read along with a pool, for the commands that need it.
@@ -33,6 +36,8 @@ pub struct Along {
     pub holds: Option<Vec<Hold>>,
     /// Debits that are to be refunded.
     pub debits: Vec<RefundableDebit>,
+    /// Every purchase of the pool, where something is to be taken back.
+    pub bought: Vec<Bought>,
 }
 
 /// What an entry says, before it has its number, its state and its hash.
@@ -91,6 +96,7 @@ impl Book {
         let has_all_holds = pool.open_holds == 0 || along.holds.is_some();
         let holds = along.holds.unwrap_or_default();
         let debits = along.debits.into_iter();
+        let bought = along.bought;
         Self {
             read_seq: pool.seq,
             pool,
@@ -100,6 +106,8 @@ impl Book {
             has_all_holds,
             changed_holds: BTreeSet::new(),
             debits: debits.map(|debit| (debit.entry.seq, debit)).collect(),
+            bought: bought.into_iter().map(|it| (it.seq, it)).collect(),
+            changed_bought: BTreeSet::new(),
         }
     }
 
@@ -133,6 +141,12 @@ impl Book {
         self.changed_holds
             .iter()
             .filter_map(|seq| self.holds.get(seq))
+    }
+
+    /// The purchases that were credited, or of which something was taken or given back.
+    pub fn changed_bought(&self) -> impl Iterator<Item = &Bought> {
+        let changed = self.changed_bought.iter();
+        changed.filter_map(|seq| self.bought.get(seq))
     }
 
     /// Adds an entry: moves its transfers, numbers it, and chains it to the one before.
@@ -290,6 +304,30 @@ impl Book {
         let read = self.debits.values().filter(|debit| of_run(&debit.entry));
         debits.extend(read.map(|debit| (debit.entry.seq, debit.clone())));
         debits.into_values().collect()
+    }
+
+    /// A purchase of this pool.
+    ///
+    /// # Errors
+    /// There is none with this id.
+    pub(super) fn bought(&self, id: PurchaseId) -> Result<&Bought, Refusal> {
+        let found = self.bought.values().find(|bought| bought.id == id);
+        found.ok_or(Refusal::NotFound { what: "purchase" })
+    }
+
+    /// The purchases that were read along or credited since, oldest first.
+    pub(super) fn all_bought(&self) -> impl Iterator<Item = &Bought> {
+        self.bought.values()
+    }
+
+    /// Keeps a purchase as it is now; the pool knows what is still to be collected of all.
+    pub(super) fn keep_bought(&mut self, bought: Bought) {
+        let seq = bought.seq;
+        let now = bought.uncollected;
+        let before = self.bought.insert(seq, bought);
+        let before = before.map_or(Credits::ZERO, |before| before.uncollected);
+        self.changed_bought.insert(seq);
+        self.pool.uncollected = (self.pool.uncollected + now).saturating_sub(before);
     }
 
     /// Keeps what is refunded of a debit by now.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::book::Draft;
+use super::clawback::collect;
 use super::debit::{Drawn, draw, in_steps, price_source};
 use super::hash::Canonical;
 use super::hold::given_back;
 use super::{
-    Actor, Book, Captured, Catalogue, Credits, Details, Entry, EntryId, Fingerprint, Hold,
+    Account, Actor, Book, Captured, Catalogue, Credits, Details, Entry, EntryId, Fingerprint, Hold,
     HoldStatus, Kind, Mode, Pool, PriceSource, Refusal, Round, Time,
 };
 
@@ -84,7 +85,9 @@ impl Capture {
             },
             ..Draft::of_hold(Kind::Debit, &hold, transfers)
         };
-        Ok(book.append_to_hold(now, draft, hold))
+        let entry = book.append_to_hold(now, draft, hold);
+        collect(book, now, entry.moved(Account::HeldAddon, Account::Addon));
+        Ok(entry)
     }
 
     /// A fixed price is kept: today's, or what the hold was opened for.

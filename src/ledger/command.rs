@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::book::Draft;
 use super::{
     Actor, Adjustment, Book, Capture, Catalogue, Change, Debit, Entry, Extension, Kind, NewHold,
-    Purchase, PutPool, Refund, Refusal, Release, RunRefund, Seats, Time, check_purchase, hold,
+    Purchase, PutPool, Refund, Refusal, Release, RunRefund, Seats, Settlement, Time,
+    check_purchase, hold,
 };
 
 /// A write on one pool.
@@ -35,6 +36,8 @@ pub enum Command {
     CheckPurchase(Box<Purchase>),
     /// Credit a purchase whose payment reference is claimed.
     Purchase(Box<Purchase>),
+    /// Take or give back what a purchase's payment has lost.
+    Settle(Box<Settlement>),
     /// Give or take by hand.
     Adjust(Box<Adjustment>),
 }
@@ -83,6 +86,10 @@ impl Command {
             Self::Release(release) => release.book(book, actor, now).map(Outcome::Booked),
             Self::Refund(refund) => refund.book(book, actor, now).map(Outcome::Booked),
             Self::RefundRun(refund) => refund.book(book, actor, now).map(Outcome::Booked),
+            Self::Settle(settlement) => {
+                let entry = settlement.book(book, actor, now)?;
+                Ok(entry.map_or(Outcome::Done, Outcome::Booked))
+            }
             Self::Adjust(adjustment) => adjustment
                 .book(book, catalogue, actor, now)
                 .map(Outcome::Booked),

@@ -64,6 +64,10 @@ kinds! {
     Purchase => "purchase",
     /// A late payment brought an expired add-on pool back.
     Reinstatement => "reinstatement",
+    /// Bought credits were taken back: their payment was refunded or disputed.
+    Clawback => "clawback",
+    /// What was taken back came back: a dispute was won.
+    ClawbackReversal => "clawback_reversal",
     /// Credits were given or taken by hand.
     Adjustment => "adjustment",
     /// The pool was closed.
@@ -170,6 +174,12 @@ pub struct Details {
     /// Of an adjustment: the bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
+    /// Of a purchase: what of its credits came on top of what was bought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bonus_credits: Option<Credits>,
+    /// Of a purchase: to when it alone would keep the add-on pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Time>,
     /// Of a purchase: when it was paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paid_at: Option<Time>,

@@ -11,6 +11,7 @@ use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::book::Draft;
+use super::clawback::collect;
 use super::debit::{Drawn, check_available, in_steps, price};
 use super::hash::Canonical;
 use super::{
@@ -262,7 +263,8 @@ pub(super) fn expire(book: &mut Book, at: Time) {
     hold.status = HoldStatus::Expired;
     let transfers = given_back(&mut book.pool, &hold.facts, Captured::default());
     let draft = Draft::of_hold(Kind::HoldExpiry, &hold, transfers);
-    book.append_to_hold(at, draft, hold);
+    let entry = book.append_to_hold(at, draft, hold);
+    collect(book, at, entry.moved(Account::HeldAddon, Account::Addon));
 }
 
 fn release(book: &mut Book, mut hold: Hold, actor: Actor, now: Time) -> Arc<Entry> {
@@ -272,7 +274,9 @@ fn release(book: &mut Book, mut hold: Hold, actor: Actor, now: Time) -> Arc<Entr
         actor,
         ..Draft::of_hold(Kind::Release, &hold, transfers)
     };
-    book.append_to_hold(now, draft, hold)
+    let entry = book.append_to_hold(now, draft, hold);
+    collect(book, now, entry.moved(Account::HeldAddon, Account::Addon));
+    entry
 }
 
 /// What came out of a hold and was spent.

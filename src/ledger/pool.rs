@@ -44,6 +44,8 @@ pub struct Pool {
     pub addons: Option<LiveAddons>,
     /// The last add-on pool that expired, until a late payment brings it back.
     pub expired_addons: Option<ExpiredAddons>,
+    /// What refunded and disputed payments have lost and is still to be taken back.
+    pub uncollected: Credits,
     /// How many holds are open.
     pub open_holds: u32,
     /// When the first of them expires.

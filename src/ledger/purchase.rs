@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::book::Draft;
 use super::hash::Canonical;
 use super::{
-    Account, Actor, Attribution, Book, Catalogue, Credits, CreditsError, Details, Entry,
-    Fingerprint, Kind, Label, LiveAddons, Pool, PurchaseId, Refusal, SignedCredits, Time, Transfer,
-    add_months,
+    Account, Actor, AddonTerms, Attribution, Book, Bought, Catalogue, Credits, CreditsError,
+    Details, Entry, Fingerprint, Kind, Label, LiveAddons, PaymentState, Pool, PurchaseId, Refusal,
+    SignedCredits, Time, Transfer, add_months,
 };
 
 /// A payment to be credited.
@@ -20,6 +20,10 @@ pub struct Purchase {
     pub id: PurchaseId,
     /// What was bought, as the client said it: a wrong quantity is refused after the plan.
     pub credits: Result<SignedCredits, CreditsError>,
+    /// What a promo code adds to it.
+    pub bonus: Credits,
+    /// Whether a checkout of ours has sold it: then it is honoured whatever plan and terms say now.
+    pub as_sold: bool,
     /// The payment's own name, credited once for a tenant.
     pub reference: Label,
     /// When it was paid; now, when absent.
@@ -63,13 +67,11 @@ impl Purchase {
             return Err(Refusal::PoolClosed);
         }
         // The claim is made after `check_purchase` only, with the credits that passed it.
-        let credits = self.credits.map_or(Credits::ZERO, SignedCredits::abs);
+        let credits = self.credits.map_or(Credits::ZERO, SignedCredits::abs) + self.bonus;
         let paid_at = self.paid_at.unwrap_or(now).min(now);
-        let bought = add_months(paid_at, catalogue.addon_terms.validity_months).max(now);
-        let expires_at = book
-            .pool
-            .addons
-            .map_or(bought, |live| live.expires_at.max(bought));
+        let valid_until = add_months(paid_at, catalogue.addon_terms.validity_months).max(now);
+        let live = book.pool.addons;
+        let expires_at = live.map_or(valid_until, |live| live.expires_at.max(valid_until));
         reinstate(book, paid_at, expires_at, now);
         let opened_seq = book.next_seq();
         let live = book.pool.addons.get_or_insert(LiveAddons {
@@ -90,6 +92,8 @@ impl Purchase {
             reference: Some(self.reference.clone()),
             purchase: Some(self.id),
             details: Details {
+                bonus_credits: (!self.bonus.is_zero()).then_some(self.bonus),
+                valid_until: Some(valid_until),
                 paid_at: Some(paid_at),
                 amount_cents: self.amount_cents,
                 currency: self.currency.clone(),
@@ -97,7 +101,17 @@ impl Purchase {
             },
             ..Draft::new(Kind::Purchase, issued.into_iter().collect())
         };
-        Ok(book.append(now, draft))
+        let entry = book.append(now, draft);
+        book.keep_bought(Bought {
+            id: self.id,
+            seq: entry.seq,
+            credits,
+            valid_until,
+            clawed_back: Credits::ZERO,
+            uncollected: Credits::ZERO,
+            payment: PaymentState::default(),
+        });
+        Ok(entry)
     }
 }
 
@@ -114,30 +128,11 @@ pub fn check_purchase(
     if pool.is_closed() {
         return Err(Refusal::PoolClosed);
     }
-    if !pool.addons_allowed {
-        return Err(Refusal::AddonsNotAllowed {
-            plan: pool.terms.plan.clone(),
-        });
-    }
     let terms = &catalogue.addon_terms;
-    let in_steps = |credits: &Credits| {
-        *credits >= terms.minimum
-            && credits
-                .units()
-                .checked_rem(terms.step.units())
-                .is_some_and(|over| over == 0)
-    };
-    let credits = purchase
-        .credits
-        .and_then(Credits::requested)
-        .ok()
-        .filter(in_steps);
-    let Some(credits) = credits else {
-        return Err(Refusal::InvalidQuantity {
-            minimum: terms.minimum,
-            step: terms.step,
-        });
-    };
+    if !purchase.as_sold {
+        check_offer(pool, terms, purchase.credits)?;
+    }
+    let credits = purchase.credits.map_or(Credits::ZERO, SignedCredits::abs) + purchase.bonus;
     let paid_at = purchase.paid_at.unwrap_or(now);
     if paid_at > now {
         return Err(Refusal::invalid("paid_at", "must not be in the future"));
@@ -151,6 +146,31 @@ pub fn check_purchase(
         return Err(Refusal::BalanceLimit);
     }
     Ok(())
+}
+
+/// Whether add-on credits are sold to this pool, and in this quantity.
+///
+/// # Errors
+/// First the plan, then the quantity.
+pub fn check_offer(
+    pool: &Pool,
+    terms: &AddonTerms,
+    credits: Result<SignedCredits, CreditsError>,
+) -> Result<Credits, Refusal> {
+    if !pool.addons_allowed {
+        return Err(Refusal::AddonsNotAllowed {
+            plan: pool.terms.plan.clone(),
+        });
+    }
+    let in_steps = |credits: &Credits| {
+        let over = credits.units().checked_rem(terms.step.units());
+        *credits >= terms.minimum && over.is_some_and(|over| over == 0)
+    };
+    let credits = credits.and_then(Credits::requested).ok();
+    credits.filter(in_steps).ok_or(Refusal::InvalidQuantity {
+        minimum: terms.minimum,
+        step: terms.step,
+    })
 }
 
 /// Brings back what the last add-on pool lost at its expiry, once, if the payment was made before.

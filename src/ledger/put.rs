@@ -433,6 +433,7 @@ fn blank_pool(
         cycle_seq: 0,
         addons: None,
         expired_addons: None,
+        uncollected: Credits::ZERO,
         open_holds: 0,
         next_hold_at: None,
         pending: None,

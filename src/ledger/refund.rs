@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::book::Draft;
+use super::clawback::collect;
 use super::hash::Canonical;
 use super::{
     Account, Actor, Book, Credits, Details, Entry, EntryId, Fingerprint, Kind, Label, Pool, Reason,
@@ -105,7 +106,9 @@ impl Refund {
             reason: self.reason.clone(),
             run_refunds: None,
         };
-        give_back(book, &debit, given, now)
+        let entry = give_back(book, &debit, given, now)?;
+        collect(book, now, freed(&entry));
+        Ok(entry)
     }
 }
 
@@ -134,7 +137,7 @@ impl RunRefund {
         }
         let left: Vec<_> = debits.iter().filter(|it| !it.left().is_zero()).collect();
         let mut trial = book.clone();
-        let mut first = None;
+        let (mut first, mut all_freed) = (None, Credits::ZERO);
         for debit in &left {
             let is_first = first.is_none();
             let given = Given {
@@ -147,11 +150,14 @@ impl RunRefund {
                 run_refunds: i64::try_from(left.len()).ok().filter(|_| is_first),
             };
             let entry = give_back(&mut trial, debit, given, now)?;
+            all_freed = all_freed + freed(&entry);
             first.get_or_insert(entry);
         }
         let first = first.ok_or(Refusal::RefundExceedsDebit {
             left: Credits::ZERO,
         })?;
+        // Only now: the refunds of a run follow one another.
+        collect(&mut trial, now, all_freed);
         *book = trial;
         Ok(first)
     }
@@ -212,6 +218,11 @@ struct Given {
     actor: Actor,
     reason: Option<Reason>,
     run_refunds: Option<i64>,
+}
+
+/// What a refund gave back to the add-on pool.
+fn freed(refund: &Entry) -> Credits {
+    refund.moved(Account::Consumed, Account::Addon)
 }
 
 fn give_back(

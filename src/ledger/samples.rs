@@ -103,6 +103,8 @@ pub fn paid(credits: i64, paid_at: &str) -> Purchase {
     Purchase {
         id: Uuid::from_u128(3).into(),
         credits: Ok(SignedCredits::from_units(credits.saturating_mul(100))),
+        bonus: Credits::ZERO,
+        as_sold: false,
         reference: label("pi_1"),
         paid_at: Some(time(paid_at)),
         amount_cents: None,

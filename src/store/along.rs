@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::rows::{ENTRY_COLUMNS, EntryRow};
 use super::{StoreError, StoredPool};
 use crate::ledger::{
-    Attribution, Credits, Entry, EntryId, Hold, HoldFacts, Label, MAX_RUN_DEBITS, PoolId,
-    RefundableDebit, Time,
+    Attribution, Bought, Credits, Entry, EntryId, Hold, HoldFacts, Label, MAX_RUN_DEBITS,
+    PaymentState, PoolId, RefundableDebit, Time,
 };
 
 /// A column `holds` of a pool `p`: JSON of its open holds and of those that `named` selects, NULL
@@ -47,6 +47,70 @@ pub(super) fn holds_of(
     let rows: Vec<HoldRow> = serde_json::from_str(&text).map_err(corrupt)?;
     let holds: Result<Vec<Hold>, StoreError> = rows.into_iter().map(Hold::try_from).collect();
     holds.map(Some)
+}
+
+/// A column `bought` of a pool `p`: JSON of its purchases, NULL where `wanted` is not so.
+pub(super) fn bought_column(wanted: &str) -> String {
+    format!(
+        "CASE WHEN {wanted} THEN (
+            SELECT json_agg(u)::text
+            FROM purchases AS u
+            WHERE u.pool_id = p.pool_id
+        ) END AS bought"
+    )
+}
+
+/// The purchases that were read along with a pool's row.
+pub(super) fn bought_of(
+    pool: PoolId,
+    row: &sqlx::postgres::PgRow,
+) -> Result<Vec<Bought>, StoreError> {
+    let Some(text) = row.try_get::<Option<String>, _>("bought")? else {
+        return Ok(Vec::new());
+    };
+    let corrupt = |column| StoreError::Corrupt {
+        table: "purchases",
+        column,
+        id: pool.to_string(),
+    };
+    let rows: Vec<BoughtRow> = serde_json::from_str(&text).map_err(|_| corrupt("row"))?;
+    let bought = rows.into_iter().map(|row| {
+        let credits = |column, units| Credits::from_units(units).ok_or_else(|| corrupt(column));
+        Ok(Bought {
+            id: row.purchase_id.into(),
+            seq: row.seq,
+            credits: credits("credits", row.credits)? + credits("bonus", row.bonus)?,
+            valid_until: row.valid_until.unwrap_or(row.expires_at),
+            clawed_back: credits("clawed_back", row.clawed_back)?,
+            uncollected: credits("uncollected", row.uncollected)?,
+            payment: PaymentState {
+                version: row.payment_version,
+                charged: row.charged,
+                refunded: row.refunded,
+                disputed: row.disputed,
+                dispute_lost: row.dispute_lost,
+            },
+        })
+    });
+    bought.collect()
+}
+
+/// A row of `purchases`, as JSON: what takes and gives back.
+#[derive(Debug, Deserialize)]
+struct BoughtRow {
+    purchase_id: Uuid,
+    seq: i64,
+    credits: i64,
+    bonus: i64,
+    expires_at: Time,
+    valid_until: Option<Time>,
+    clawed_back: i64,
+    uncollected: i64,
+    payment_version: i64,
+    charged: i64,
+    refunded: i64,
+    disputed: i64,
+    dispute_lost: i64,
 }
 
 /// A row of `holds`, as JSON.

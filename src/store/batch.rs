@@ -16,9 +16,9 @@ use std::sync::{Arc, LazyLock};
 use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
-use super::along::{holds_column, holds_of, load_debits, load_runs};
+use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
 use super::inputs::{
-    EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
+    BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
 };
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
@@ -41,6 +41,8 @@ pub struct BatchKey {
     pub debits: Vec<(PoolId, i64)>,
     /// Runs that it refunds.
     pub runs: Vec<(PoolId, Label)>,
+    /// Pools whose purchases are read along: something is taken or given back.
+    pub buyers: Vec<PoolId>,
     /// The idempotency keys its commands carry.
     pub keys: Vec<(PoolId, IdempotencyKey)>,
     /// The payment references of its purchases.
@@ -150,8 +152,10 @@ static READING_POOLS: LazyLock<String> = LazyLock::new(|| {
             AND o.seq = k.seq
         WHERE k.pool_id = p.pool_id",
     );
+    let bought = bought_column("p.uncollected > 0 OR p.pool_id = ANY($6)");
     format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {holds}
+        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {holds},
+            {bought}
         FROM pools AS p
         JOIN tenants AS t ON t.tenant_id = p.tenant_id
         LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
@@ -172,6 +176,7 @@ async fn load_pools(
         .bind(ids(&batch.holders))
         .bind(named)
         .bind(seqs)
+        .bind(ids(&batch.buyers))
         .fetch_all(connection)
         .await?;
     rows.iter()
@@ -184,7 +189,8 @@ pub(super) fn stored_pool(row: &sqlx::postgres::PgRow) -> Result<StoredPool, Sto
     let pool = Pool::try_from(PoolRow::from_row(row)?)?;
     let along = Along {
         holds: holds_of(pool.id, row)?,
-        ..Along::default()
+        debits: Vec::new(),
+        bought: bought_of(pool.id, row)?,
     };
     Ok(StoredPool {
         pool,
@@ -290,6 +296,7 @@ async fn write(
             .bind(bought)
             .bind(holds_of_books(&whole))
             .bind(refunds_of_books(&whole))
+            .bind(bought_of_books(&whole))
             .fetch_all(&mut *connection)
             .await?;
         written.extend(ids.into_iter().map(PoolId::from));
@@ -307,6 +314,16 @@ fn holds_of_books<'a>(books: &[&'a Book]) -> Vec<HoldInput<'a>> {
         let book: &'a Book = book;
         let pool = book.pool().id;
         book.changed_holds().map(move |hold| HoldInput(pool, hold))
+    };
+    books.iter().flat_map(of_book).collect()
+}
+
+fn bought_of_books<'a>(books: &[&'a Book]) -> Vec<BoughtInput<'a>> {
+    let of_book = |book: &&'a Book| {
+        let book: &'a Book = book;
+        let pool = book.pool().id;
+        let changed = book.changed_bought();
+        changed.map(move |bought| BoughtInput(pool, bought))
     };
     books.iter().flat_map(of_book).collect()
 }
@@ -389,17 +406,22 @@ const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, la
     legacy_prices, addons_allowed, granted, cycle_number, cycle_anchor, cycle_start, cycle_end, \
     cycle_seq, addon_granted, addon_expires_at, addon_seq, expired_addon_at, \
     expired_addon_granted, expired_addon_lapsed, expired_addon_held, expired_addon_seq, \
-    open_holds, next_hold_at, requested, pending, license, license_ends_at, first_trial_at, \
+    uncollected, open_holds, next_hold_at, requested, pending, license, license_ends_at, first_trial_at, \
     fallen_back, billing_anchor, test_clock, closed_at, next_due_at";
 
 /// Every column of `holds`.
 const HOLD_COLUMNS: &str = "pool_id, seq, opened_at, last_seq, status, expires_at, requested, \
     monthly, addon, cycle_seq, addon_seq, operation, user_id, workspace_id, run_id, model";
 
+/// What became of a purchase, in the order of `bought_input`.
+const PAYMENT_COLUMNS: &str = "clawed_back, uncollected, payment_version, charged, refunded, \
+    disputed, dispute_lost";
+
 static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
     let locking = locking("pool_state_input");
     let values = format!("b.{}", SAVED_COLUMNS.replace(", ", ", b."));
     let hold_values = format!("h.{}", HOLD_COLUMNS.replace(", ", ", h."));
+    let payment_values = format!("b.{}", PAYMENT_COLUMNS.replace(", ", ", b."));
     format!(
         "WITH {locking}, updated AS (
             UPDATE pools AS p
@@ -420,14 +442,25 @@ static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
             SELECT pool_id FROM created
         ), {APPENDING}, bought AS (
             INSERT INTO purchases (
-                pool_id, purchase_id, tenant_id, seq, credits, payment_reference, paid_at,
-                expires_at, amount_cents, currency, user_id, created_at
+                pool_id, purchase_id, tenant_id, seq, credits, bonus, payment_reference, paid_at,
+                expires_at, valid_until, amount_cents, currency, user_id, created_at,
+                {PAYMENT_COLUMNS}
             )
             SELECT
-                u.pool_id, u.purchase_id, u.tenant_id, u.seq, u.credits, u.payment_reference,
-                u.paid_at, u.expires_at, u.amount_cents, u.currency, u.user_id, u.created_at
-            FROM unnest($4::purchase_input[]) AS u
+                u.pool_id, u.purchase_id, u.tenant_id, u.seq, u.credits, u.bonus,
+                u.payment_reference, u.paid_at, u.expires_at, u.valid_until, u.amount_cents,
+                u.currency, u.user_id, u.created_at, {payment_values}
+            FROM unnest($4::credited_purchase_input[]) AS u
+            JOIN unnest($7::bought_input[]) AS b ON b.pool_id = u.pool_id AND b.seq = u.seq
             WHERE (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
+        ), taken AS (
+            -- Of purchases that were there before: what this statement adds, it does not see.
+            UPDATE purchases AS u
+            SET ({PAYMENT_COLUMNS}) = ROW({payment_values})
+            FROM unnest($7::bought_input[]) AS b
+            WHERE u.pool_id = b.pool_id
+                AND u.seq = b.seq
+                AND (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
         ), held AS (
             INSERT INTO holds ({HOLD_COLUMNS})
             SELECT {hold_values}

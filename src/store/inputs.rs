@@ -10,8 +10,8 @@ use sqlx::{Postgres, Type};
 use uuid::Uuid;
 
 use crate::ledger::{
-    Account, Book, Entry, Hold, IdempotencyKey, Label, Metadata, Pool, PoolId, Reason, Seats,
-    Transfer,
+    Account, Book, Bought, Entry, Hold, IdempotencyKey, Label, Metadata, Pool, PoolId, Reason,
+    Seats, Transfer,
 };
 use crate::store::PurchaseRecord;
 
@@ -185,6 +185,7 @@ fn write_addons(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), Box
         .encode(lost.map(|lost| lost.lapsed.units()))?
         .encode(lost.map(|lost| lost.held.units()))?
         .encode(lost.map(|lost| lost.opened_seq))?
+        .encode(pool.uncollected.units())?
         .encode(i32::try_from(pool.open_holds)?)?
         .encode(pool.next_hold_at)?;
     Ok(())
@@ -242,6 +243,27 @@ impl HoldInput<'_> {
     }
 }
 
+/// `bought_input`: what became of a purchase.
+pub(super) struct BoughtInput<'a>(pub PoolId, pub &'a Bought);
+composite!(BoughtInput, "bought_input", "_bought_input");
+
+impl BoughtInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let (bought, payment) = (self.1, &self.1.payment);
+        record
+            .encode(self.0.uuid())?
+            .encode(bought.seq)?
+            .encode(bought.clawed_back.units())?
+            .encode(bought.uncollected.units())?
+            .encode(payment.version)?
+            .encode(payment.charged)?
+            .encode(payment.refunded)?
+            .encode(payment.disputed)?
+            .encode(payment.dispute_lost)?;
+        Ok(())
+    }
+}
+
 /// `refund_input`: a refund's entry and the number of its debit.
 pub(super) struct RefundInput<'a> {
     pub entry: &'a Entry,
@@ -265,9 +287,13 @@ fn json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     serde_json::to_string(value)
 }
 
-/// `purchase_input`.
+/// `credited_purchase_input`.
 pub(super) struct PurchaseInput<'a>(pub &'a PurchaseRecord);
-composite!(PurchaseInput, "purchase_input", "_purchase_input");
+composite!(
+    PurchaseInput,
+    "credited_purchase_input",
+    "_credited_purchase_input"
+);
 
 impl PurchaseInput<'_> {
     fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
@@ -279,9 +305,11 @@ impl PurchaseInput<'_> {
             .encode(purchase.tenant.uuid())?
             .encode(purchase.seq)?
             .encode(purchase.credits.units())?
+            .encode(purchase.bonus.units())?
             .encode(purchase.reference.as_str())?
             .encode(purchase.paid_at)?
             .encode(purchase.expires_at)?
+            .encode(purchase.valid_until)?
             .encode(purchase.amount_cents)?
             .encode(purchase.currency.as_deref())?
             .encode(purchase.user_id.as_ref().map(Label::as_str))?

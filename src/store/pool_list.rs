@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::batch::stored_pool;
 use super::deadline::within_scan;
-use super::pools::{StoredPool, holds_before};
+use super::pools::{StoredPool, along_columns};
 use super::rows::POOL_COLUMNS;
 use super::{Store, StoreError};
 use crate::ledger::{PlanCode, PoolId, SignedCredits, TenantId, Time};
@@ -55,9 +55,9 @@ impl Store {
         filter: &PoolFilter,
         limit: i64,
     ) -> Result<Vec<StoredPool>, StoreError> {
-        let holds = holds_before("'infinity'");
+        let along = along_columns("'infinity'");
         let statement = format!(
-            "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {holds}
+            "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {along}
             FROM pools AS p
             JOIN tenants AS t ON t.tenant_id = p.tenant_id
             LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::along::holds_column;
+use super::along::{bought_column, holds_column};
 use super::batch::stored_pool;
 use super::deadline::within;
 use super::rows::POOL_COLUMNS;
@@ -59,15 +59,18 @@ impl TryFrom<NameRow> for DuePool {
 }
 
 /// A pool's open holds, read along if one of them expires by the horizon on the pool's own clock.
-pub(super) fn holds_before(horizon: &str) -> String {
+///
+/// So are its purchases, if something of them is still to be taken back: what a hold frees is taken.
+pub(super) fn along_columns(horizon: &str) -> String {
     let due = format!("p.next_hold_at <= GREATEST(c.now, {horizon})");
-    holds_column(&due, "")
+    let (holds, bought) = (holds_column(&due, ""), bought_column("p.uncollected > 0"));
+    format!("{holds}, {bought}")
 }
 
 static FINDING_POOLS: LazyLock<String> = LazyLock::new(|| {
-    let holds = holds_before("$3");
+    let along = along_columns("$3");
     format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {holds}
+        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {along}
         FROM pools AS p
         JOIN tenants AS t ON t.tenant_id = p.tenant_id
         LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock

@@ -6,7 +6,10 @@ use uuid::Uuid;
 
 use super::deadline::within;
 use super::{Store, StoreError};
-use crate::ledger::{Credits, Entry, Label, PoolId, PoolName, PurchaseId, TenantId, Time};
+use crate::ledger::{
+    Credits, Entry, Label, PaymentState, PoolId, PoolName, PurchaseId, PurchaseStatus, TenantId,
+    Time,
+};
 
 /// A purchase that was credited.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +26,16 @@ pub struct PurchaseRecord {
     pub seq: i64,
     /// What was bought.
     pub credits: Credits,
+    /// What came on top of it.
+    pub bonus: Credits,
     /// The payment's own name.
     pub reference: Label,
     /// When it was paid.
     pub paid_at: Time,
     /// When the add-on pool expired, as this purchase left it.
     pub expires_at: Time,
+    /// To when the purchase alone would keep the add-on pool.
+    pub valid_until: Option<Time>,
     /// What was paid, in the currency's smallest unit.
     pub amount_cents: Option<i64>,
     /// The currency.
@@ -37,6 +44,12 @@ pub struct PurchaseRecord {
     pub user_id: Option<Label>,
     /// When it was credited.
     pub created_at: Time,
+    /// What became of its payment.
+    pub status: PurchaseStatus,
+    /// What was taken back.
+    pub clawed_back: Credits,
+    /// What is still to be taken back.
+    pub uncollected: Credits,
 }
 
 /// Which pool a payment is credited to: the first claim counts.
@@ -66,27 +79,35 @@ impl PurchaseRecord {
     #[must_use]
     pub fn of(entry: &Entry, tenant: TenantId, pool: &PoolName) -> Option<Self> {
         let details = entry.read_details()?;
+        let all: Credits = entry.transfers.iter().map(|leg| leg.amount).sum();
+        let bonus = details.bonus_credits.unwrap_or_default();
         Some(Self {
             id: entry.purchase?,
             tenant,
             pool_id: entry.pool,
             pool: pool.clone(),
             seq: entry.seq,
-            credits: entry.transfers.iter().map(|leg| leg.amount).sum(),
+            credits: all.saturating_sub(bonus),
+            bonus,
             reference: entry.reference.clone()?,
             paid_at: details.paid_at?,
             expires_at: entry.after.addon.expires_at?,
+            valid_until: details.valid_until,
             amount_cents: details.amount_cents,
             currency: details.currency,
             user_id: entry.attribution.user_id.clone(),
             created_at: entry.at,
+            status: PurchaseStatus::Credited,
+            clawed_back: Credits::ZERO,
+            uncollected: Credits::ZERO,
         })
     }
 }
 
 pub(super) const PURCHASE_COLUMNS: &str = "u.pool_id, u.purchase_id, u.tenant_id, u.seq, \
     u.credits, u.payment_reference, u.paid_at, u.expires_at, u.amount_cents, u.currency, \
-    u.user_id, u.created_at, p.name";
+    u.user_id, u.created_at, u.bonus, u.valid_until, u.clawed_back, u.uncollected, u.charged, \
+    u.refunded, u.disputed, u.dispute_lost, p.name";
 
 #[derive(FromRow)]
 pub(super) struct PurchaseRow {
@@ -102,6 +123,14 @@ pub(super) struct PurchaseRow {
     currency: Option<String>,
     user_id: Option<String>,
     created_at: Time,
+    bonus: i64,
+    valid_until: Option<Time>,
+    clawed_back: i64,
+    uncollected: i64,
+    charged: i64,
+    refunded: i64,
+    disputed: i64,
+    dispute_lost: i64,
     name: String,
 }
 
@@ -114,7 +143,14 @@ impl TryFrom<PurchaseRow> for PurchaseRecord {
             column,
             id: row.purchase_id.to_string(),
         };
-        let credits = Credits::from_units(row.credits).ok_or_else(|| corrupt("credits"))?;
+        let credits = |column, units| Credits::from_units(units).ok_or_else(|| corrupt(column));
+        let payment = PaymentState {
+            version: 0,
+            charged: row.charged,
+            refunded: row.refunded,
+            disputed: row.disputed,
+            dispute_lost: row.dispute_lost,
+        };
         let user_id = row.user_id.clone().map(Label::try_from).transpose();
         Ok(Self {
             id: row.purchase_id.into(),
@@ -122,17 +158,22 @@ impl TryFrom<PurchaseRow> for PurchaseRecord {
             pool_id: row.pool_id.into(),
             pool: row.name.parse().map_err(|_| corrupt("name"))?,
             seq: row.seq,
-            credits,
+            credits: credits("credits", row.credits)?,
+            bonus: credits("bonus", row.bonus)?,
             reference: row
                 .payment_reference
                 .parse()
                 .map_err(|_| corrupt("payment_reference"))?,
             paid_at: row.paid_at,
             expires_at: row.expires_at,
+            valid_until: row.valid_until,
             amount_cents: row.amount_cents,
             currency: row.currency.clone(),
             user_id: user_id.map_err(|_| corrupt("user_id"))?,
             created_at: row.created_at,
+            status: payment.status(),
+            clawed_back: credits("clawed_back", row.clawed_back)?,
+            uncollected: credits("uncollected", row.uncollected)?,
         })
     }
 }

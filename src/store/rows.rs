@@ -164,7 +164,8 @@ pub(super) const POOL_COLUMNS: &str = "p.pool_id, p.tenant_id, p.name, p.created
     p.legacy_prices, p.addons_allowed, p.granted, p.cycle_number, p.cycle_anchor, p.cycle_start, \
     p.cycle_end, p.cycle_seq, p.addon_granted, p.addon_expires_at, p.addon_seq, \
     p.expired_addon_at, p.expired_addon_granted, p.expired_addon_lapsed, p.expired_addon_held, \
-    p.expired_addon_seq, p.open_holds, p.next_hold_at, p.requested, p.pending, p.license, p.license_ends_at, p.first_trial_at, p.fallen_back, p.billing_anchor, \
+    p.expired_addon_seq, p.uncollected, p.open_holds, p.next_hold_at, p.requested, p.pending, \
+    p.license, p.license_ends_at, p.first_trial_at, p.fallen_back, p.billing_anchor, \
     p.test_clock, p.closed_at";
 
 /// A row of `pools`.
@@ -210,6 +211,7 @@ pub(super) struct PoolRow {
     pub expired_addon_lapsed: Option<i64>,
     pub expired_addon_held: Option<i64>,
     pub expired_addon_seq: Option<i64>,
+    pub uncollected: i64,
     pub open_holds: i32,
     pub next_hold_at: Option<Time>,
     pub requested: String,
@@ -340,6 +342,7 @@ impl TryFrom<PoolRow> for Pool {
             cycle_seq: row.cycle_seq,
             addons: row.addons()?,
             expired_addons: row.expired_addons()?,
+            uncollected: row.credits("uncollected", row.uncollected)?,
             open_holds: u32::try_from(row.open_holds).map_err(|_| row.corrupt("open_holds"))?,
             next_hold_at: row.next_hold_at,
             pending: row.json("pending", &row.pending)?,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use credit_ledger::clock::Clock;
 use credit_ledger::http::{self, App, Readiness, Services};
 use credit_ledger::lanes::{LaneLimits, Lanes};
+use credit_ledger::payments::Payments;
 use credit_ledger::telemetry;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -315,9 +316,11 @@ async fn without_an_operators_key_there_is_no_operator() {
         queue: 10,
     };
     let clock = Clock::from(app.clock.clone());
+    let lanes = Lanes::start(&app.store, &clock, limits).0;
     let services = Services {
         store: app.store.clone(),
-        lanes: Lanes::start(&app.store, &clock, limits).0,
+        payments: Payments::new(app.store.clone(), lanes.clone(), clock.clone()),
+        lanes,
         clock,
         operator_key: None,
         ready: Readiness::default(),

@@ -231,6 +231,9 @@ fn kind(kind: ledger::Kind) -> model::Kind {
         ledger::Kind::HoldExtend => model::Kind::HoldExtend,
         ledger::Kind::Release => model::Kind::Release,
         ledger::Kind::HoldExpiry => model::Kind::HoldExpiry,
+        ledger::Kind::Clawback | ledger::Kind::ClawbackReversal => {
+            unreachable!("no command of these tests claws back")
+        }
         ledger::Kind::Purchase => model::Kind::Purchase,
         ledger::Kind::Reinstatement => model::Kind::Reinstatement,
         ledger::Kind::Adjustment => model::Kind::Adjustment,

@@ -235,6 +235,7 @@ impl Lane {
         let along = Along {
             holds: Some(self.holds.values().cloned().collect()),
             debits: self.debits().collect(),
+            bought: Vec::new(),
         };
         self.book = Some(Book::with(pool, along));
         Ok(())
@@ -358,9 +359,11 @@ impl Lane {
             Command::Release(release) => release.fingerprint(),
             Command::Refund(refund) => refund.fingerprint(),
             Command::RefundRun(refund) => refund.fingerprint(),
-            Command::Advance | Command::Update(_) | Command::Close | Command::CheckPurchase(_) => {
-                return Actor::default();
-            }
+            Command::Advance
+            | Command::Update(_)
+            | Command::Close
+            | Command::CheckPurchase(_)
+            | Command::Settle(_) => return Actor::default(),
         };
         let key = format!("key-{}", self.commands);
         let key = key.parse().expect("a good key");

@@ -134,6 +134,8 @@ fn purchase() -> impl Strategy<Value = Purchase> + Clone {
         Purchase {
             id: Uuid::from_u128(id).into(),
             credits: Ok(credits),
+            bonus: Credits::ZERO,
+            as_sold: false,
             reference,
             paid_at,
             amount_cents,

@@ -191,6 +191,8 @@ pub fn purchase(asked: &model::Purchase, number: usize) -> ledger::Purchase {
     ledger::Purchase {
         id: Uuid::from_u128(number).into(),
         credits: Ok(SignedCredits::from_units(asked.credits)),
+        bonus: Credits::ZERO,
+        as_sold: false,
         reference: label(&asked.reference),
         paid_at: asked.paid_at,
         amount_cents: None,

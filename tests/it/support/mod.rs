@@ -14,6 +14,7 @@ use credit_ledger::http::auth::OperatorKey;
 use credit_ledger::http::{self, App, Readiness, Services};
 use credit_ledger::jobs::sweeper::{self, Swept};
 use credit_ledger::lanes::{LaneLimits, Lanes};
+use credit_ledger::payments::Payments;
 use credit_ledger::store::Store;
 use credit_ledger::{config::Secret, telemetry};
 use tokio::net::TcpListener;
@@ -136,6 +137,7 @@ pub async fn serve(url: &str, clock: ManualClock) -> (Client, Store, Lanes) {
     let app = App::new(Services {
         store: store.clone(),
         lanes: lanes.clone(),
+        payments: Payments::new(store.clone(), lanes.clone(), clock.clone()),
         clock,
         operator_key: Some(OperatorKey::new(&Secret::new(OPERATOR_KEY))),
         ready: Readiness::default(),
