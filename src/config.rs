@@ -14,8 +14,15 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+mod payments;
+
+pub use payments::{ApiBase, SecretsKey};
+
 /// A shorter `OPERATOR_KEY` is taken with a warning, in characters.
 pub const OPERATOR_KEY_MIN_CHARS: usize = 16;
+
+/// Where Stripe is.
+const STRIPE_API_BASE: &str = "https://api.stripe.com";
 
 /// A text that must not be seen: its `Debug` hides it, and it has no `Display`.
 #[derive(Clone)]
@@ -70,6 +77,10 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// `DRAIN_SECONDS`, default 3: how long to serve on, not ready, after SIGTERM (0–300).
     pub drain: Duration,
+    /// `SECRETS_KEY`, default none: encrypts what tenants entrust us with.
+    pub secrets_key: Option<SecretsKey>,
+    /// `STRIPE_API_BASE`, default `https://api.stripe.com`: where Stripe is asked.
+    pub stripe_api_base: ApiBase,
     /// `LOG_FORMAT`, default `text`.
     pub log_format: LogFormat,
     /// `RUST_LOG`, default `info`: which log lines are written.
@@ -149,6 +160,8 @@ impl Config {
             read_connections: env.number("READ_CONNECTIONS", 8, 1..=200)?,
             sweep_interval: env.seconds("SWEEP_INTERVAL_SECONDS", 1, 1..=3600)?,
             drain: env.seconds("DRAIN_SECONDS", 3, 0..=300)?,
+            secrets_key: env.secrets_key()?,
+            stripe_api_base: env.parse("STRIPE_API_BASE", STRIPE_API_BASE, ApiBase::WANTED)?,
             log_format: env.parse("LOG_FORMAT", "text", "text or json")?,
             log_filter: env.text("RUST_LOG").unwrap_or_else(|| "info".to_owned()),
         })
@@ -275,6 +288,13 @@ impl<L: Fn(&str) -> Option<String>> Environment<L> {
         }
         Ok(Some(Secret::new(key)))
     }
+
+    /// Its message does not say what was given.
+    fn secrets_key(&self) -> Result<Option<SecretsKey>, ConfigError> {
+        let key = self.text("SECRETS_KEY").map(|text| text.parse());
+        let key = key.transpose();
+        key.map_err(|()| invalid("SECRETS_KEY", "must be base64 of 32 bytes".to_owned()))
+    }
 }
 
 fn invalid(variable: &'static str, problem: String) -> ConfigError {
@@ -284,6 +304,9 @@ fn invalid(variable: &'static str, problem: String) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 0123456789abcdef0123456789abcdef
+    const SECRETS_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
     fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::read(|name| {
@@ -320,6 +343,8 @@ mod tests {
         assert_eq!(config.read_connections, 8);
         assert_eq!(config.sweep_interval, Duration::from_secs(1));
         assert_eq!(config.drain, Duration::from_secs(3));
+        assert!(config.secrets_key.is_none());
+        assert_eq!(config.stripe_api_base.as_str(), "https://api.stripe.com");
         assert_eq!(config.log_format, LogFormat::Text);
         assert_eq!(config.log_filter, "info");
     }
@@ -339,6 +364,8 @@ mod tests {
             ("READ_CONNECTIONS", "200"),
             ("SWEEP_INTERVAL_SECONDS", "60"),
             ("DRAIN_SECONDS", "0"),
+            ("SECRETS_KEY", SECRETS_KEY),
+            ("STRIPE_API_BASE", "http://127.0.0.1:9/"),
             ("LOG_FORMAT", "json"),
             ("RUST_LOG", "debug"),
         ]);
@@ -361,6 +388,9 @@ mod tests {
         assert_eq!(config.read_connections, 200);
         assert_eq!(config.sweep_interval, Duration::from_secs(60));
         assert_eq!(config.drain, Duration::ZERO);
+        let key = config.secrets_key.expect("it is set");
+        assert_eq!(key.bytes(), b"0123456789abcdef0123456789abcdef");
+        assert_eq!(config.stripe_api_base.as_str(), "http://127.0.0.1:9");
         assert_eq!(config.log_format, LogFormat::Json);
         assert_eq!(config.log_filter, "debug");
     }
@@ -400,6 +430,8 @@ mod tests {
             ("READ_CONNECTIONS", "201"),
             ("SWEEP_INTERVAL_SECONDS", "0.5"),
             ("DRAIN_SECONDS", "301"),
+            ("SECRETS_KEY", "c2hvcnQ="),
+            ("STRIPE_API_BASE", "http://api.stripe.com"),
             ("LOG_FORMAT", "xml"),
         ];
         for (variable, value) in bad {
@@ -415,6 +447,7 @@ mod tests {
     fn the_message_about_a_secret_does_not_repeat_it() {
         assert!(!message(&[("DATABASE_URL", "mysql://root:hunter2@db")]).contains("hunter2"));
         assert!(!message(&[("OPERATOR_KEY", "hunter 2")]).contains("hunter"));
+        assert!(!message(&[("SECRETS_KEY", "hunter2")]).contains("hunter"));
     }
 
     #[test]
@@ -437,9 +470,11 @@ mod tests {
         let config = read_good(&[
             ("DATABASE_URL", "postgres://app:hunter2@db/credits"),
             ("OPERATOR_KEY", "hunter2hunter2hunter2"),
+            ("SECRETS_KEY", SECRETS_KEY),
         ]);
 
-        assert!(!format!("{config:?}").contains("hunter2"));
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("48, 49, 50"));
     }
 
     #[test]

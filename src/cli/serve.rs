@@ -17,7 +17,7 @@ use crate::http::auth::OperatorKey;
 use crate::http::{self, App, Readiness, Services};
 use crate::jobs::sweeper;
 use crate::lanes::{LaneLimits, Lanes};
-use crate::payments::Payments;
+use crate::payments::{PaymentOptions, Payments};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -85,6 +85,11 @@ impl Service {
             queue: config.queue_limit,
         };
         let (lanes, lane_handles) = Lanes::start(&store, &clock, limits);
+        let options = PaymentOptions {
+            secrets_key: config.secrets_key.clone(),
+            stripe_api_base: config.stripe_api_base.clone(),
+        };
+        let payments = Payments::new(store.clone(), lanes.clone(), clock.clone(), options);
         let (stop, stopped) = watch::channel(false);
         let listener = TcpListener::bind(config.listen_addr)
             .await
@@ -94,7 +99,7 @@ impl Service {
         let app = App::new(Services {
             store: store.clone(),
             lanes: lanes.clone(),
-            payments: Payments::new(store.clone(), lanes.clone(), clock.clone()),
+            payments: payments.clone(),
             clock: clock.clone(),
             operator_key: operator_key.as_ref().map(OperatorKey::new),
             ready: ready.clone(),

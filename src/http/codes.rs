@@ -139,6 +139,13 @@ codes! {
     PRICE_IS_FIXED: "price_is_fixed", UNPROCESSABLE_ENTITY, "The operation has a fixed price", {
         "price": "What the operation costs on the pool's plan.",
     };
+    PROMO_CODE_INVALID: "promo_code_invalid", UNPROCESSABLE_ENTITY,
+        "The promo code is unknown, expired, used up, or used by this pool already";
+    AMOUNT_TOO_SMALL: "amount_too_small", UNPROCESSABLE_ENTITY,
+        "The amount is below what the payment provider takes", {
+        "total_cents": "What would be paid, in the currency's smallest unit.",
+        "minimum_cents": "The least that the provider takes.",
+    };
     UNKNOWN_OPERATION: "unknown_operation", UNPROCESSABLE_ENTITY,
         "The operation is not on the rate card", {
         "operation": "What was named.",
@@ -146,6 +153,12 @@ codes! {
     VALIDITY_OVER: "validity_over", UNPROCESSABLE_ENTITY,
         "The validity of this payment is over";
     INTERNAL_ERROR: "internal_error", INTERNAL_SERVER_ERROR, "The service failed";
+    PAYMENTS_NOT_CONFIGURED: "payments_not_configured", NOT_IMPLEMENTED,
+        "Payments are not set up";
+    PAYMENT_PROVIDER_ERROR: "payment_provider_error", BAD_GATEWAY,
+        "The payment provider refused, failed or answered what nobody understands";
+    PAYMENT_PROVIDER_UNAVAILABLE: "payment_provider_unavailable", SERVICE_UNAVAILABLE,
+        "The payment provider does not answer; try again";
     DATABASE_UNAVAILABLE: "database_unavailable", SERVICE_UNAVAILABLE,
         "The database is away; try again";
     NOT_READY: "not_ready", SERVICE_UNAVAILABLE, "The service takes no requests";

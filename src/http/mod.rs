@@ -29,6 +29,7 @@ mod purchase_body;
 mod purchases;
 mod reading;
 mod server;
+mod stripe_settings;
 mod tenants;
 pub mod time;
 mod tooljet;
@@ -106,6 +107,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(debits::routes())
         .merge(batch::routes())
         .merge(purchases::routes())
+        .merge(stripe_settings::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())
         .merge(tooljet::routes())

@@ -268,6 +268,13 @@ impl From<Refusal> for Problem {
                 .with("step", step),
             Refusal::ValidityOver => problem(codes::VALIDITY_OVER),
             Refusal::PaymentReferenceReused => problem(codes::PAYMENT_REFERENCE_REUSED),
+            Refusal::PromoCodeInvalid => problem(codes::PROMO_CODE_INVALID),
+            Refusal::AmountTooSmall {
+                total_cents,
+                minimum_cents,
+            } => problem(codes::AMOUNT_TOO_SMALL)
+                .with("total_cents", total_cents)
+                .with("minimum_cents", minimum_cents),
             Refusal::AdjustmentBelowZero { available } => {
                 problem(codes::ADJUSTMENT_BELOW_ZERO).with("available", available)
             }
@@ -306,6 +313,8 @@ impl From<PaymentError> for Problem {
         match error {
             PaymentError::Lane(error) => error.into(),
             PaymentError::Store(error) => error.into(),
+            PaymentError::NotConfigured(what) => Self::new(codes::PAYMENTS_NOT_CONFIGURED, what),
+            PaymentError::Sealed { .. } => Self::internal(error),
         }
     }
 }

@@ -45,6 +45,7 @@ mod id;
 mod license;
 mod plan;
 mod pool;
+mod price;
 mod purchase;
 mod put;
 mod refund;
@@ -76,12 +77,13 @@ pub use id::{ClockId, EntryId, KeyId, PoolId, PoolKind, PoolName, PurchaseId, Te
 pub use license::{License, LicenseLimits, LicenseStatus, LicenseType};
 pub use plan::{Allowance, PlanCode, PlanVersion, Seats};
 pub use pool::{ExpiredAddons, LiveAddons, Pool};
+pub use price::{Price, Reduction};
 pub use purchase::{Purchase, check_offer, check_purchase};
 pub use put::{Change, Patch, PutPool};
 pub use refund::{MAX_RUN_DEBITS, Refund, RefundFacts, RefundableDebit, RunRefund};
 pub use refusal::Refusal;
 pub use terms::{Requested, Term, Terms};
-pub use text::{Code, IdempotencyKey, Label, Metadata, Reason, TextError};
+pub use text::{Code, IdempotencyKey, Label, Metadata, PromoCode, Reason, TextError};
 pub use word::UnknownWord;
 
 /// A moment, in UTC, always cut to whole milliseconds at the edge.

@@ -106,6 +106,17 @@ pub enum Refusal {
     /// The payment was credited to another pool or with other credits.
     #[error("this payment was recorded with another pool or other credits")]
     PaymentReferenceReused,
+    /// Unknown, expired, used up, or used by this pool already: which is nobody's business.
+    #[error("this promo code is not good here")]
+    PromoCodeInvalid,
+    /// A payment of less than the provider takes.
+    #[error("{total_cents} is less than the {minimum_cents} that a payment must be")]
+    AmountTooSmall {
+        /// What would be paid, in the currency's smallest unit.
+        total_cents: i64,
+        /// The least.
+        minimum_cents: i64,
+    },
     /// An adjustment takes more than there is.
     #[error("the bucket has {available} credits")]
     AdjustmentBelowZero {
@@ -164,6 +175,8 @@ impl Refusal {
             Self::InvalidQuantity { .. } => "invalid_quantity",
             Self::ValidityOver => "validity_over",
             Self::PaymentReferenceReused => "payment_reference_reused",
+            Self::PromoCodeInvalid => "promo_code_invalid",
+            Self::AmountTooSmall { .. } => "amount_too_small",
             Self::AdjustmentBelowZero { .. } => "adjustment_below_zero",
             Self::BillingAnchorFixed => "billing_anchor_fixed",
             Self::TestClockFixed => "test_clock_fixed",
@@ -188,6 +201,7 @@ mod tests {
             rows_of_pools(),
             rows_of_requests(),
             rows_of_holds(),
+            rows_of_checkouts(),
         ];
         themes.into_iter().flatten().collect()
     }
@@ -345,6 +359,24 @@ mod tests {
         ]
     }
 
+    fn rows_of_checkouts() -> Vec<Row> {
+        vec![
+            (
+                Refusal::PromoCodeInvalid,
+                "promo_code_invalid",
+                "this promo code is not good here",
+            ),
+            (
+                Refusal::AmountTooSmall {
+                    total_cents: 49,
+                    minimum_cents: 50,
+                },
+                "amount_too_small",
+                "49 is less than the 50 that a payment must be",
+            ),
+        ]
+    }
+
     /// The row of an outcome.
     const fn place(refusal: &Refusal) -> usize {
         match refusal {
@@ -372,6 +404,8 @@ mod tests {
             Refusal::TooManyHolds { .. } => 21,
             Refusal::RefundExceedsDebit { .. } => 22,
             Refusal::TooManyDebits { .. } => 23,
+            Refusal::PromoCodeInvalid => 24,
+            Refusal::AmountTooSmall { .. } => 25,
         }
     }
 

@@ -20,6 +20,9 @@ pub enum TextError {
     /// See [`Code`].
     #[error("must be 1 to 64 of a-z 0-9 _ - .")]
     Code,
+    /// See [`PromoCode`].
+    #[error("must be 1 to 64 of A-Z a-z 0-9 . _ -")]
+    PromoCode,
     /// See [`IdempotencyKey`].
     #[error("must be 1 to 255 printable ASCII characters")]
     IdempotencyKey,
@@ -103,6 +106,13 @@ text!(
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.')
 );
 text!(
+    /// What a customer types in to pay less: 1–64 of `A-Z a-z 0-9 . _ -`, as it is written.
+    PromoCode,
+    TextError::PromoCode,
+    64,
+    |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+);
+text!(
     /// What makes a retry safe: 1–255 printable ASCII characters, good for its pool, for ever.
     IdempotencyKey,
     TextError::IdempotencyKey,
@@ -173,6 +183,8 @@ mod tests {
         }
         assert!("app_generation".parse::<Code>().is_ok());
         assert_eq!("App".parse::<Code>(), Err(TextError::Code));
+        assert!("Launch-20".parse::<PromoCode>().is_ok());
+        assert_eq!("20 %".parse::<PromoCode>(), Err(TextError::PromoCode));
         assert!("x".repeat(500).parse::<Reason>().is_ok());
         assert_eq!("x".repeat(501).parse::<Reason>(), Err(TextError::Reason));
     }

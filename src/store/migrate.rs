@@ -132,7 +132,9 @@ async fn try_grant_role(
              test_clocks TO {ROLE}"
         ),
         format!("GRANT INSERT ON plan_versions TO {ROLE}"),
-        format!("GRANT INSERT, DELETE ON payment_claims TO {ROLE}"),
+        format!("GRANT INSERT, DELETE ON payment_claims, promo_redemptions TO {ROLE}"),
+        format!("GRANT INSERT, UPDATE ON stripe_settings, promo_codes TO {ROLE}"),
+        format!("GRANT INSERT, UPDATE, DELETE ON checkouts TO {ROLE}"),
     ];
     for right in rights {
         tx.execute(AssertSqlSafe(right)).await?;

@@ -319,7 +319,12 @@ async fn without_an_operators_key_there_is_no_operator() {
     let lanes = Lanes::start(&app.store, &clock, limits).0;
     let services = Services {
         store: app.store.clone(),
-        payments: Payments::new(app.store.clone(), lanes.clone(), clock.clone()),
+        payments: Payments::new(
+            app.store.clone(),
+            lanes.clone(),
+            clock.clone(),
+            support::payment_options(),
+        ),
         lanes,
         clock,
         operator_key: None,

@@ -61,6 +61,8 @@ impl Reply {
 impl Client {
     /// A client of the service at `base`, as the operator.
     pub fn new(base: &str) -> Self {
+        // Only plain HTTP is spoken here, but reqwest wants to know how TLS would be.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
             .build()

@@ -14,7 +14,7 @@ use credit_ledger::http::auth::OperatorKey;
 use credit_ledger::http::{self, App, Readiness, Services};
 use credit_ledger::jobs::sweeper::{self, Swept};
 use credit_ledger::lanes::{LaneLimits, Lanes};
-use credit_ledger::payments::Payments;
+use credit_ledger::payments::{PaymentOptions, Payments};
 use credit_ledger::store::Store;
 use credit_ledger::{config::Secret, telemetry};
 use tokio::net::TcpListener;
@@ -24,6 +24,12 @@ pub use postgres::Database;
 
 /// When the tests begin: a day that not every month has.
 pub const START: &str = "2026-01-31T10:00:00Z";
+
+/// The key for secrets of every service in this process.
+pub const SECRETS_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// Where no Stripe is.
+const NO_STRIPE: &str = "http://127.0.0.1:1";
 
 /// The service in this process, with one tenant; used as a client with that tenant's `admin` key.
 pub struct TestApp {
@@ -137,7 +143,12 @@ pub async fn serve(url: &str, clock: ManualClock) -> (Client, Store, Lanes) {
     let app = App::new(Services {
         store: store.clone(),
         lanes: lanes.clone(),
-        payments: Payments::new(store.clone(), lanes.clone(), clock.clone()),
+        payments: Payments::new(
+            store.clone(),
+            lanes.clone(),
+            clock.clone(),
+            payment_options(),
+        ),
         clock,
         operator_key: Some(OperatorKey::new(&Secret::new(OPERATOR_KEY))),
         ready: Readiness::default(),
@@ -145,6 +156,14 @@ pub async fn serve(url: &str, clock: ManualClock) -> (Client, Store, Lanes) {
     });
     tokio::spawn(http::serve(listener, app, pending()));
     (Client::new(&base), store, lanes)
+}
+
+/// A key for secrets, and a provider that is not there.
+pub fn payment_options() -> PaymentOptions {
+    PaymentOptions {
+        secrets_key: Some(SECRETS_KEY.parse().expect("a good key")),
+        stripe_api_base: NO_STRIPE.parse().expect("a good address"),
+    }
 }
 
 /// Reads an RFC 3339 time.
