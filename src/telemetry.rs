@@ -33,6 +33,10 @@ pub const LANE_FAILURES: &str = "credit_ledger_lane_failures_total";
 pub const LANE_CONFLICTS: &str = "credit_ledger_lane_conflicts_total";
 /// Counter.
 pub const SWEPT: &str = "credit_ledger_swept_total";
+/// Counter: payments that are not for credits.
+pub const PAYMENTS_IGNORED: &str = "credit_ledger_payments_ignored_total";
+/// Counter; label `reason`.
+pub const PAYMENT_EXCEPTIONS: &str = "credit_ledger_payment_exceptions_total";
 
 /// From a balance read out of memory to the 2 s in which an absent database must be reported.
 const SECONDS_BUCKETS: [f64; 13] = [
@@ -164,6 +168,11 @@ fn describe() {
         "Batches tried again: another replica booked first."
     );
     describe_counter!(SWEPT, "Pools whose due events the sweeper had booked.");
+    describe_counter!(PAYMENTS_IGNORED, "Payments that are not for credits.");
+    describe_counter!(
+        PAYMENT_EXCEPTIONS,
+        "Payments for credits that could not be credited."
+    );
 }
 
 #[cfg(test)]

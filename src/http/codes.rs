@@ -49,6 +49,8 @@ codes! {
     MALFORMED_JSON: "malformed_json", BAD_REQUEST, "The body is not JSON";
     IDEMPOTENCY_KEY_MISSING: "idempotency_key_missing", BAD_REQUEST,
         "The header Idempotency-Key is missing";
+    SIGNATURE_INVALID: "signature_invalid", BAD_REQUEST,
+        "The event is not signed with a secret of this tenant, or not lately";
     UNAUTHORIZED: "unauthorized", UNAUTHORIZED, "A valid key is needed";
     POOL_EMPTY: "pool_empty", PAYMENT_REQUIRED, "The pool has no credits", {
         "required": "Credits that the request needs.",
@@ -93,6 +95,9 @@ codes! {
     };
     CLOCK_BACKWARDS: "clock_backwards", CONFLICT, "A test clock only moves forward", {
         "now": "Where the clock stands.",
+    };
+    EXCEPTION_RESOLVED: "exception_resolved", CONFLICT, "The exception is resolved already", {
+        "status": "How it was resolved: credited or dismissed.",
     };
     HOLD_NOT_OPEN: "hold_not_open", CONFLICT, "The hold is open no more", {
         "status": "What became of it: captured, released or expired.",

@@ -21,6 +21,7 @@ mod keys;
 pub mod middleware;
 mod openapi;
 pub mod page;
+mod payment_exceptions;
 mod pool_body;
 mod pool_put;
 mod pools;
@@ -30,6 +31,7 @@ mod purchases;
 mod reading;
 mod server;
 mod stripe_settings;
+mod stripe_webhook;
 mod tenants;
 pub mod time;
 mod tooljet;
@@ -108,6 +110,8 @@ fn routes() -> OpenApiRouter<App> {
         .merge(batch::routes())
         .merge(purchases::routes())
         .merge(stripe_settings::routes())
+        .merge(stripe_webhook::routes())
+        .merge(payment_exceptions::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())
         .merge(tooljet::routes())

@@ -315,6 +315,19 @@ impl From<PaymentError> for Problem {
             PaymentError::Store(error) => error.into(),
             PaymentError::NotConfigured(what) => Self::new(codes::PAYMENTS_NOT_CONFIGURED, what),
             PaymentError::Sealed { .. } => Self::internal(error),
+            PaymentError::Signature => Self::plain(codes::SIGNATURE_INVALID),
+            PaymentError::Event(why) => {
+                let said = why.source().map(|cause| format!("{why}: {cause}"));
+                Self::new(
+                    codes::MALFORMED_JSON,
+                    said.unwrap_or_else(|| why.to_string()),
+                )
+            }
+            PaymentError::Resolved(status) => {
+                Self::new(codes::EXCEPTION_RESOLVED, error.to_string())
+                    .with("status", status.as_str())
+            }
+            PaymentError::CreditsNeeded => Self::invalid("credits", "is required"),
         }
     }
 }

@@ -1,3 +1,4 @@
-//! Work that nobody asked for: making durable what is due.
+//! Work that nobody asked for: making durable what is due, trying again what failed.
 
+pub mod payments;
 pub mod sweeper;

@@ -4,10 +4,15 @@
 //! After the claim no rule refuses any more, so whoever finds a claim on the same pool and credits
 //! drives the same booking to its end, whatever the channel.
 
-use super::{PaymentError, Payments};
+use std::time::Duration;
+
+use super::{Credited, PaymentError, Payments};
 use crate::lanes::{Job, LaneError, Reply};
 use crate::ledger::{Actor, Command, Credits, PoolId, PoolName, Purchase, Refusal, TenantId};
 use crate::store::Claim;
+
+/// How long whoever recorded a purchase waits for what waited for its payment.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// To whom a payment is credited, and who asks for it.
 #[derive(Clone, Debug)]
@@ -21,13 +26,34 @@ pub struct Recipient {
 }
 
 impl Payments {
-    /// Checks, claims and books. A payment that was credited before is answered with its first
-    /// purchase if pool and credits agree.
+    /// Checks, claims and books; then settles what waited for the payment. One that was credited
+    /// before is answered with its first purchase if pool and credits agree.
     ///
     /// # Errors
     /// A rule refuses it, then nothing is claimed; or the database is away, then whoever tries
     /// again drives it to its end.
     pub async fn credit(
+        &self,
+        recipient: &Recipient,
+        purchase: Purchase,
+    ) -> Result<Reply, PaymentError> {
+        let credited = Credited::of(&purchase);
+        let reply = self.book(recipient, purchase).await?;
+        // It is credited whatever comes now: what could not be settled is the retry job's.
+        let settling = self.settle_credited(recipient, &credited, None);
+        match tokio::time::timeout(SETTLING, settling).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "what waited for a payment is settled later");
+            }
+            Err(_) => tracing::warn!("what waited for a payment takes long, and is settled later"),
+        }
+        Ok(reply)
+    }
+
+    /// As [`Self::credit`], without what waited for the payment.
+    pub(super) async fn book(
         &self,
         recipient: &Recipient,
         mut purchase: Purchase,

@@ -5,18 +5,26 @@
 //! either: `http` shapes the answers.
 
 mod credit;
+pub mod event;
+mod exceptions;
+mod receive;
 mod sealing;
 mod settings;
+mod settle;
 mod sold;
+pub mod stripe;
 
 use crate::clock::Clock;
 use crate::config::{ApiBase, SecretsKey};
 use crate::lanes::{LaneError, Lanes};
 use crate::ledger::TenantId;
-use crate::store::{Store, StoreError};
+use crate::store::{ExceptionStatus, Store, StoreError};
+use stripe::event::EventError;
 
 pub use credit::Recipient;
+pub use exceptions::Resolution;
 pub use settings::{PutStripeSettings, StripeSettings};
+pub use settle::Credited;
 pub use sold::Sold;
 
 /// What payments are handled with. Clones share it.
@@ -55,6 +63,18 @@ pub enum PaymentError {
         /// Whose secret.
         tenant: TenantId,
     },
+    /// Nobody who knows a secret of the tenant has signed this event, or too long ago.
+    #[error("the event's signature is not good")]
+    Signature,
+    /// An event with a good signature that cannot be read.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// The exception was resolved before.
+    #[error("the exception is {} already", .0.as_str())]
+    Resolved(ExceptionStatus),
+    /// The exception's payment names no credits that could be credited.
+    #[error("the payment names no credits: say how many")]
+    CreditsNeeded,
 }
 
 impl Payments {

@@ -31,17 +31,31 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct Body<T>(pub T);
 
+/// A body as it came: for what is signed byte by byte.
+#[derive(Clone, Debug)]
+pub struct RawBody(pub Bytes);
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::plain(codes::UNSUPPORTED_MEDIA_TYPE));
         }
-        let bytes = tokio::time::timeout(READ_TIMEOUT, read(request.into_body()))
-            .await
-            .map_err(|_| Problem::plain(codes::REQUEST_TIMEOUT))??;
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
         parse_json(&bytes).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let reading = read(request.into_body());
+        match tokio::time::timeout(READ_TIMEOUT, reading).await {
+            Ok(bytes) => bytes.map(Self),
+            Err(_) => Err(Problem::plain(codes::REQUEST_TIMEOUT)),
+        }
     }
 }
 

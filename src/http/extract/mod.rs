@@ -18,9 +18,9 @@ use uuid::Uuid;
 use super::codes;
 use super::middleware::REQUEST_ID;
 use super::problem::Problem;
-use crate::ledger::{Code, IdempotencyKey, PoolName};
+use crate::ledger::{Code, IdempotencyKey, PoolName, TenantId};
 
-pub use body::{Body, MAX_BODY_BYTES, parse_json};
+pub use body::{Body, MAX_BODY_BYTES, RawBody, parse_json};
 pub use query::Query;
 pub use values::{Amount, MetadataBody, Object, patch};
 pub use violations::Violations;
@@ -33,6 +33,10 @@ pub struct PoolPath(pub PoolName);
 /// The UUID in `{id}`. What is none does not exist: 404.
 #[derive(Clone, Copy, Debug)]
 pub struct PathId(pub Uuid);
+
+/// The tenant in `{tenant_id}`, where no key names it; none for what is no UUID.
+#[derive(Clone, Copy, Debug)]
+pub struct PathTenant(pub Option<TenantId>);
 
 /// The code of a plan or an operation in `{code}`.
 #[derive(Clone, Debug)]
@@ -95,6 +99,16 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
         id.parse()
             .map(Self)
             .map_err(|_| Problem::plain(codes::NOT_FOUND))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathTenant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = path_param(parts, state, "tenant_id").await.ok();
+        let id = id.and_then(|id| id.parse::<Uuid>().ok());
+        Ok(Self(id.map(TenantId::from)))
     }
 }
 

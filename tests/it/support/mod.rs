@@ -4,6 +4,7 @@
 pub mod client;
 pub mod postgres;
 pub mod process;
+pub mod stripe;
 
 use std::future::pending;
 use std::ops::Deref;
