@@ -227,6 +227,7 @@ fn give_back(book: &mut Book, bought: &mut Bought, wanted: Credits) -> Vec<Trans
 }
 
 /// The add-on pool lasts as long as the latest purchase that stands, and never ends before now.
+/// Where none stands it keeps its end: what is held of it or owed to it can still be settled.
 fn move_validity_back(book: &mut Book, now: Time) {
     let Some(live) = book.pool.addons else {
         return;
@@ -236,7 +237,10 @@ fn move_validity_back(book: &mut Book, now: Time) {
         .filter(|bought| bought.seq >= live.opened_seq && !bought.payment.is_undone())
         .map(|bought| bought.valid_until)
         .max();
-    let expires_at = latest.unwrap_or(now).max(now).min(live.expires_at);
+    let Some(latest) = latest else {
+        return;
+    };
+    let expires_at = latest.max(now).min(live.expires_at);
     book.pool.addons = Some(LiveAddons { expires_at, ..live });
 }
 
@@ -269,3 +273,6 @@ pub(super) fn collect(book: &mut Book, at: Time, freed: Credits) {
         book.append(at, draft);
     }
 }
+
+#[cfg(test)]
+mod tests;
