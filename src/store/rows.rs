@@ -164,8 +164,9 @@ pub(super) const POOL_COLUMNS: &str = "p.pool_id, p.tenant_id, p.name, p.created
     p.legacy_prices, p.addons_allowed, p.granted, p.cycle_number, p.cycle_anchor, p.cycle_start, \
     p.cycle_end, p.cycle_seq, p.addon_granted, p.addon_expires_at, p.addon_seq, \
     p.expired_addon_at, p.expired_addon_granted, p.expired_addon_lapsed, p.expired_addon_held, \
-    p.expired_addon_seq, p.open_holds, p.next_hold_at, p.requested, p.pending, p.license, p.license_ends_at, p.first_trial_at, p.fallen_back, p.billing_anchor, \
-    p.test_clock, p.closed_at";
+    p.expired_addon_seq, p.open_holds, p.next_hold_at, p.requested, p.pending, p.license, \
+    p.license_ends_at, p.first_trial_at, p.fallen_back, p.billing_anchor, p.test_clock, \
+    p.closed_at";
 
 /// A row of `pools`.
 #[derive(Debug, FromRow)]
