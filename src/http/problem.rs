@@ -246,7 +246,9 @@ impl From<Refusal> for Problem {
                 problem(codes::DEBIT_TOO_LARGE).with("maximum", maximum)
             }
             Refusal::NotFound { what } => Self::not_found(what),
-            Refusal::HoldNotOpen { status } => problem(codes::HOLD_NOT_OPEN).with("status", status),
+            Refusal::HoldNotOpen { status } => {
+                problem(codes::HOLD_NOT_OPEN).with("hold_status", status)
+            }
             Refusal::TooManyHolds { maximum } => {
                 problem(codes::TOO_MANY_HOLDS).with("maximum", maximum)
             }
