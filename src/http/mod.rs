@@ -17,6 +17,8 @@ pub mod codes;
 mod debits;
 pub mod extract;
 mod health;
+mod hold_body;
+mod holds;
 mod keys;
 pub mod middleware;
 mod openapi;
@@ -102,6 +104,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(authorize::routes())
         .merge(debits::routes())
         .merge(batch::routes())
+        .merge(holds::routes())
         .merge(purchases::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())

@@ -6,6 +6,7 @@
 //! finds a claim on the same pool and credits drives the same booking to its end.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -109,6 +110,7 @@ pub async fn post_purchase(
             let record = PurchaseRecord::of(&entry, caller.tenant, &pool);
             let record = record.ok_or_else(|| answer::unexpected("the entry"))?;
             Ok(answer::booked(
+                StatusCode::CREATED,
                 &BookedPurchase::new(&record, &entry.after),
                 replayed,
             ))

@@ -20,7 +20,7 @@ use super::middleware::REQUEST_ID;
 use super::problem::Problem;
 use crate::ledger::{Code, IdempotencyKey, PoolName};
 
-pub use body::{Body, MAX_BODY_BYTES, parse_json};
+pub use body::{Body, MAX_BODY_BYTES, OptionalBody, parse_json};
 pub use query::Query;
 pub use values::{Amount, MetadataBody, Object, patch};
 pub use violations::Violations;
