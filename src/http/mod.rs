@@ -30,6 +30,7 @@ pub mod problem;
 mod purchase_body;
 mod purchases;
 mod reading;
+mod refunds;
 mod server;
 mod tenants;
 pub mod time;
@@ -105,6 +106,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(debits::routes())
         .merge(batch::routes())
         .merge(holds::routes())
+        .merge(refunds::routes())
         .merge(purchases::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())

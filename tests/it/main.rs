@@ -19,6 +19,7 @@ mod model;
 mod openapi;
 mod pools;
 mod purchases;
+mod refunds;
 mod replicas;
 mod support;
 mod tenants;
