@@ -17,6 +17,8 @@ pub mod codes;
 mod debits;
 pub mod extract;
 mod health;
+mod hold_body;
+mod holds;
 mod keys;
 pub mod middleware;
 mod openapi;
@@ -28,6 +30,7 @@ pub mod problem;
 mod purchase_body;
 mod purchases;
 mod reading;
+mod refunds;
 mod server;
 mod tenants;
 pub mod time;
@@ -105,6 +108,8 @@ fn routes() -> OpenApiRouter<App> {
         .merge(authorize::routes())
         .merge(debits::routes())
         .merge(batch::routes())
+        .merge(holds::routes())
+        .merge(refunds::routes())
         .merge(purchases::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())

@@ -1,8 +1,8 @@
 //! Recomputes a pool from its journal and names the first entry that is wrong.
 //!
 //! Checks every invariant that can be seen in the journal: chained, ordered, conserved,
-//! never-below-zero, and that the state after each entry is what the entries add up to. What is kept
-//! beside the journal so that a batch finds it, holds and refunds, is checked against it.
+//! never-below-zero, and that the state after each entry is what the entries add up to. What is
+//! kept beside the journal so that a batch finds it, as holds and refunds, is checked against it.
 
 use std::collections::BTreeMap;
 
@@ -228,8 +228,8 @@ impl Audit {
         open.map(|hold| hold.facts.credits()).sum()
     }
 
-    /// Checks the pool's own row, and what is kept beside it, against its whole journal. What is due
-    /// but not booked is no fault.
+    /// Checks the pool's own row, and what is kept beside it, against its whole journal. What is
+    /// due but not booked is no fault.
     ///
     /// # Errors
     /// The first thing in which they differ.

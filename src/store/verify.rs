@@ -151,7 +151,13 @@ async fn kept(connection: &mut PgConnection, pool: PoolId) -> Result<Kept, Store
     let mut open_holds = holds_of(pool, &row)?.unwrap_or_default();
     open_holds.sort_by_key(|hold| hold.seq);
     let counts: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT status, COUNT(*) FROM holds WHERE pool_id = $1 AND status <> 'open' GROUP BY status",
+        r"
+        SELECT status, COUNT(*)
+        FROM holds
+        WHERE pool_id = $1
+            AND status <> 'open'
+        GROUP BY status
+        ",
     )
     .bind(pool.uuid())
     .fetch_all(&mut *connection)
