@@ -262,6 +262,8 @@ const fn status_after(kind: Kind) -> Option<HoldStatus> {
         | Kind::Refund
         | Kind::Purchase
         | Kind::Reinstatement
+        | Kind::Clawback
+        | Kind::ClawbackReversal
         | Kind::Adjustment
         | Kind::Close => None,
     }
