@@ -1,6 +1,7 @@
 //! Credits given or taken by hand, by whoever has the scope `admin`.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,10 +9,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::answer::{self, Number};
+use super::answer::Number;
 use super::auth::{PoolScope, scope};
 use super::balance::BalanceBody;
-use super::booking::{self, Booked};
+use super::booking;
 use super::extract::{Amount, Body, Key, Violations};
 use super::problem::Problem;
 use super::time::Stamp;
@@ -128,8 +129,7 @@ pub async fn post_adjustment(
         fingerprint: adjustment.fingerprint(),
     };
     let command = Command::Adjust(Box::new(adjustment));
-    let job = booking::job(&caller, pool.clone(), request, command);
-    let Booked { entry, replayed } = booking::book(&app, job).await?;
-    let body = AdjustmentBody::of(&pool, &entry).ok_or_else(|| answer::unexpected("the entry"))?;
-    Ok(answer::booked(&body, replayed))
+    let booked = booking::write(&app, &caller, &pool, request, command).await?;
+    let body = AdjustmentBody::of(&pool, &booked.entry);
+    booked.answer(StatusCode::CREATED, body)
 }

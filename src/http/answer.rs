@@ -46,10 +46,10 @@ pub fn ok(body: &impl Serialize) -> Response {
     json(StatusCode::OK, body)
 }
 
-/// 201 with what a command booked, now or when its key was first used.
+/// What a command booked, now or when its key was first used.
 #[must_use]
-pub fn booked(body: &impl Serialize, replayed: bool) -> Response {
-    let mut response = json(StatusCode::CREATED, body);
+pub fn booked(status: StatusCode, body: &impl Serialize, replayed: bool) -> Response {
+    let mut response = json(status, body);
     if replayed {
         response
             .headers_mut()

@@ -97,10 +97,10 @@ codes! {
         "now": "Where the clock stands.",
     };
     EXCEPTION_RESOLVED: "exception_resolved", CONFLICT, "The exception is resolved already", {
-        "status": "How it was resolved: credited or dismissed.",
+        "exception_status": "How it was resolved: credited or dismissed.",
     };
     HOLD_NOT_OPEN: "hold_not_open", CONFLICT, "The hold is open no more", {
-        "status": "What became of it: captured, released or expired.",
+        "hold_status": "What became of it: captured, released or expired.",
     };
     PAYMENT_REFERENCE_REUSED: "payment_reference_reused", CONFLICT,
         "The payment was recorded with another pool or other credits";
@@ -182,6 +182,14 @@ mod tests {
             assert!(row.code.bytes().all(snake), "{}", row.code);
             assert!(seen.insert(row.code), "{} is there twice", row.code);
             assert!(row.status.is_client_error() || row.status.is_server_error());
+        }
+    }
+
+    #[test]
+    fn no_member_has_the_name_of_one_that_every_problem_has() {
+        let of_all = ["type", "title", "status", "detail", "code", "request_id"];
+        for member in ALL.iter().flat_map(|row| row.members) {
+            assert!(!of_all.contains(&member.name), "{}", member.name);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Debits: booking one, reading one, listing a pool's.
 //!
 //! A debit's JSON is made from its journal entry alone, so a replay gives the first answer again.
-//! Prices and buckets are the ledger's; many debits at once are in [`batch`](super::batch).
+//! Prices and buckets are the ledger's; many debits at once are in [`batch`](super::batch), those
+//! out of a hold in [`holds`](super::holds).
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +16,7 @@ use super::App;
 use super::answer::{self, Number};
 use super::auth::{PoolScope, scope};
 use super::balance::BalanceBody;
-use super::booking::{self, Booked};
+use super::booking;
 use super::extract::{Amount, Body, Key, MetadataBody, PathId, Query, Violations};
 use super::page::{Page, PageRequest};
 use super::problem::Problem;
@@ -111,6 +113,13 @@ pub struct DebitBody<'a> {
     /// How it was booked.
     #[schema(value_type = ModeWord)]
     mode: Mode,
+    /// The hold it was captured from; only a capture has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    hold_id: Option<EntryId>,
+    /// `true` when that hold had expired, so that nothing came from it; left out otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late: Option<bool>,
     /// When.
     created_at: Stamp,
     /// The balance after it.
@@ -141,6 +150,13 @@ impl DebitRequest {
     /// 422 naming each bad field.
     pub fn read(self) -> Result<Debit, Problem> {
         let mut violations = Violations::new();
+        let debit = self.check(&mut violations);
+        violations.finish()?;
+        Ok(debit)
+    }
+
+    /// The debit as far as its fields are good; what is wrong is noted.
+    pub(super) fn check(self, violations: &mut Violations) -> Debit {
         let mut label =
             |field, text: Option<String>| violations.take(field, text.map(Label::try_from));
         let attribution = Attribution {
@@ -150,15 +166,13 @@ impl DebitRequest {
             run_id: label("run_id", self.run_id),
             model: label("model", self.model),
         };
-        let debit = Debit {
+        Debit {
             credits: violations.take("credits", self.credits.map(Amount::requested)),
             round: self.round,
             mode: self.mode.unwrap_or_default(),
             attribution,
             metadata: violations.take("metadata", self.metadata.map(Metadata::try_from)),
-        };
-        violations.finish()?;
-        Ok(debit)
+        }
     }
 }
 
@@ -183,6 +197,8 @@ impl<'a> DebitBody<'a> {
             run_id: who.run_id.as_ref(),
             model: who.model.as_ref(),
             mode: facts.mode,
+            hold_id: facts.hold,
+            late: facts.late.then_some(true),
             created_at: Stamp(entry.at),
             balance: BalanceBody::new(pool, &entry.after),
         })
@@ -213,10 +229,8 @@ pub async fn post_debit(
         fingerprint: debit.fingerprint(),
     };
     let command = Command::Debit(Box::new(debit));
-    let job = booking::job(&caller, pool.clone(), request, command);
-    let Booked { entry, replayed } = booking::book(&app, job).await?;
-    let body = DebitBody::of(&pool, &entry).ok_or_else(|| answer::unexpected("the entry"))?;
-    Ok(answer::booked(&body, replayed))
+    let booked = booking::write(&app, &caller, &pool, request, command).await?;
+    booked.answer(StatusCode::CREATED, DebitBody::of(&pool, &booked.entry))
 }
 
 /// Reads a debit

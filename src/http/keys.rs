@@ -64,7 +64,7 @@ enum ScopeWord {
     /// Every read but those of keys and tenants.
     #[schema(rename = "balances:read")]
     BalancesRead,
-    /// Debits.
+    /// Debits, holds and refunds.
     #[schema(rename = "debits:write")]
     DebitsWrite,
     /// Purchases.

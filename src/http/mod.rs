@@ -17,6 +17,8 @@ pub mod codes;
 mod debits;
 pub mod extract;
 mod health;
+mod hold_body;
+mod holds;
 mod keys;
 pub mod middleware;
 mod openapi;
@@ -29,6 +31,7 @@ pub mod problem;
 mod purchase_body;
 mod purchases;
 mod reading;
+mod refunds;
 mod server;
 mod stripe_settings;
 mod stripe_webhook;
@@ -108,6 +111,8 @@ fn routes() -> OpenApiRouter<App> {
         .merge(authorize::routes())
         .merge(debits::routes())
         .merge(batch::routes())
+        .merge(holds::routes())
+        .merge(refunds::routes())
         .merge(purchases::routes())
         .merge(stripe_settings::routes())
         .merge(stripe_webhook::routes())

@@ -184,7 +184,12 @@ fn add_common(operation: &mut Operation) {
         RefOr::Ref(_) => false,
     });
     let responses = &mut operation.responses.responses;
-    if let (true, Some(RefOr::T(booked))) = (has_key, responses.get_mut("201")) {
+    // What makes nothing new is answered with 200.
+    let status = ["201", "200"]
+        .into_iter()
+        .find(|it| responses.contains_key(*it));
+    let booked = status.and_then(|status| responses.get_mut(status));
+    if let (true, Some(RefOr::T(booked))) = (has_key, booked) {
         let header = HeaderBuilder::new().description(Some(
             "`true` when an earlier request with the same key was answered so.",
         ));
@@ -192,8 +197,21 @@ fn add_common(operation: &mut Operation) {
             .headers
             .insert("Idempotency-Replayed".to_owned(), header.build().into());
     }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.values_mut().for_each(drop_null);
+    }
     let problem = RefOr::Ref(Ref::from_response_name("Problem"));
     responses.entry("default".to_owned()).or_insert(problem);
+}
+
+/// A body that may be left out may not be `null` instead.
+fn drop_null(content: &mut RefOr<Content>) {
+    if let RefOr::T(content) = content
+        && let Some(RefOr::T(Schema::OneOf(options))) = &mut content.schema
+    {
+        let shape = options.items.swap_remove(0);
+        content.schema = Some(shape);
+    }
 }
 
 /// The document, ready to be sent.

@@ -214,74 +214,42 @@ impl IntoResponse for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let problem = |row| Self::new(row, refusal.to_string());
+        let row = codes::ALL.iter().find(|row| row.code == refusal.code());
+        let row = row.expect("the table has every refusal's code");
+        let problem = Self::new(row, refusal.to_string());
         match &refusal {
             Refusal::Short {
-                empty,
+                empty: _,
                 required,
                 available,
                 shortfall,
                 renews_at,
                 plan_allows_addons,
-            } => {
-                let row = if *empty {
-                    codes::POOL_EMPTY
-                } else {
-                    codes::INSUFFICIENT_CREDITS
-                };
-                problem(row)
-                    .with("required", required)
-                    .with("available", available)
-                    .with("shortfall", shortfall)
-                    .with("renews_at", Stamp(*renews_at))
-                    .with("plan_allows_addons", plan_allows_addons)
+            } => problem
+                .with("required", required)
+                .with("available", available)
+                .with("shortfall", shortfall)
+                .with("renews_at", Stamp(*renews_at))
+                .with("plan_allows_addons", plan_allows_addons),
+            Refusal::PriceIsFixed { price } => problem.with("price", price),
+            Refusal::UnknownOperation { operation } => problem.with("operation", operation),
+            Refusal::NotAMultiple { denomination } => problem.with("denomination", denomination),
+            Refusal::DebitTooLarge { maximum } => problem.with("maximum", maximum),
+            Refusal::HoldNotOpen { status } => problem.with("hold_status", status),
+            Refusal::TooManyHolds { maximum } => problem.with("maximum", maximum),
+            Refusal::RefundExceedsDebit { left } => problem.with("left", left),
+            Refusal::TooManyDebits { maximum } => problem.with("maximum", maximum),
+            Refusal::AddonsNotAllowed { plan } => problem.with("plan", plan),
+            Refusal::InvalidQuantity { minimum, step } => {
+                problem.with("minimum", minimum).with("step", step)
             }
-            Refusal::PriceIsFixed { price } => problem(codes::PRICE_IS_FIXED).with("price", price),
-            Refusal::UnknownOperation { operation } => {
-                problem(codes::UNKNOWN_OPERATION).with("operation", operation)
-            }
-            Refusal::NotAMultiple { denomination } => {
-                problem(codes::NOT_A_MULTIPLE).with("denomination", denomination)
-            }
-            Refusal::DebitTooLarge { maximum } => {
-                problem(codes::DEBIT_TOO_LARGE).with("maximum", maximum)
-            }
-            Refusal::NotFound { what } => Self::not_found(what),
-            Refusal::HoldNotOpen { status } => problem(codes::HOLD_NOT_OPEN).with("status", status),
-            Refusal::TooManyHolds { maximum } => {
-                problem(codes::TOO_MANY_HOLDS).with("maximum", maximum)
-            }
-            Refusal::RefundExceedsDebit { left } => {
-                problem(codes::REFUND_EXCEEDS_DEBIT).with("left", left)
-            }
-            Refusal::TooManyDebits { maximum } => {
-                problem(codes::TOO_MANY_DEBITS).with("maximum", maximum)
-            }
-            Refusal::BalanceLimit => problem(codes::BALANCE_LIMIT),
-            Refusal::PoolClosed => problem(codes::POOL_CLOSED),
-            Refusal::PoolNotFound => problem(codes::POOL_NOT_FOUND),
-            Refusal::AddonsNotAllowed { plan } => {
-                problem(codes::ADDONS_NOT_ALLOWED).with("plan", plan)
-            }
-            Refusal::InvalidQuantity { minimum, step } => problem(codes::INVALID_QUANTITY)
-                .with("minimum", minimum)
-                .with("step", step),
-            Refusal::ValidityOver => problem(codes::VALIDITY_OVER),
-            Refusal::PaymentReferenceReused => problem(codes::PAYMENT_REFERENCE_REUSED),
-            Refusal::PromoCodeInvalid => problem(codes::PROMO_CODE_INVALID),
             Refusal::AmountTooSmall {
                 total_cents,
                 minimum_cents,
-            } => problem(codes::AMOUNT_TOO_SMALL)
+            } => problem
                 .with("total_cents", total_cents)
                 .with("minimum_cents", minimum_cents),
-            Refusal::AdjustmentBelowZero { available } => {
-                problem(codes::ADJUSTMENT_BELOW_ZERO).with("available", available)
-            }
-            Refusal::BillingAnchorFixed => problem(codes::BILLING_ANCHOR_FIXED),
-            Refusal::TestClockFixed => problem(codes::TEST_CLOCK_FIXED),
-            Refusal::SandboxOnly => problem(codes::SANDBOX_ONLY),
-            Refusal::IdempotencyKeyReused => problem(codes::IDEMPOTENCY_KEY_REUSED),
+            Refusal::AdjustmentBelowZero { available } => problem.with("available", available),
             Refusal::Invalid { violations } => {
                 let error = |(field, message): &(&'static str, String)| FieldError {
                     field: Cow::Borrowed(field),
@@ -289,6 +257,17 @@ impl From<Refusal> for Problem {
                 };
                 Self::validation(violations.iter().map(error).collect())
             }
+            Refusal::NotFound { .. }
+            | Refusal::BalanceLimit
+            | Refusal::PoolClosed
+            | Refusal::PoolNotFound
+            | Refusal::ValidityOver
+            | Refusal::PaymentReferenceReused
+            | Refusal::PromoCodeInvalid
+            | Refusal::BillingAnchorFixed
+            | Refusal::TestClockFixed
+            | Refusal::SandboxOnly
+            | Refusal::IdempotencyKeyReused => problem,
         }
     }
 }
@@ -325,7 +304,7 @@ impl From<PaymentError> for Problem {
             }
             PaymentError::Resolved(status) => {
                 Self::new(codes::EXCEPTION_RESOLVED, error.to_string())
-                    .with("status", status.as_str())
+                    .with("exception_status", status.as_str())
             }
             PaymentError::CreditsNeeded => Self::invalid("credits", "is required"),
         }

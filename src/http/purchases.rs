@@ -3,6 +3,7 @@
 //! How a payment is credited once, whatever the key or channel, is `payments`'.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -109,6 +110,7 @@ pub async fn post_purchase(
             let record = PurchaseRecord::of(&entry, caller.tenant, &pool);
             let record = record.ok_or_else(|| answer::unexpected("the entry"))?;
             Ok(answer::booked(
+                StatusCode::CREATED,
                 &BookedPurchase::new(&record, &entry.after),
                 replayed,
             ))

@@ -86,6 +86,17 @@ words! {
         /// Over.
         Expired,
     }
+    /// What became of a hold.
+    HoldStatusWord as HoldStatus {
+        /// Its credits are reserved.
+        Open,
+        /// Work was debited from it, or from the pool when that came too late.
+        Captured,
+        /// It was given up.
+        Released,
+        /// It reached its end and was given up by itself.
+        Expired,
+    }
     /// One of the two buckets of spendable credits.
     BucketWord as Bucket {
         /// The current cycle's credits.

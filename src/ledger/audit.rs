@@ -1,14 +1,14 @@
 //! Recomputes a pool from its journal and names the first entry that is wrong.
 //!
 //! Checks every invariant that can be seen in the journal: chained, ordered, conserved,
-//! never-below-zero, and that the state after each entry is what the entries add up to. What is kept
-//! beside the journal so that a batch finds it, holds and refunds, is checked against it.
+//! never-below-zero, and that the state after each entry is what the entries add up to. What is
+//! kept beside the journal so that a batch finds it, as holds and refunds, is checked against it.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Account, Accounts, Credits, Entry, Hash, Hold, HoldStatus, Kind, Pool, PoolId, SignedCredits,
-    Time,
+    Account, Accounts, Bought, Credits, Entry, Hash, Hold, HoldStatus, Kind, Pool, PoolId,
+    SignedCredits, Time,
 };
 
 /// Something in the books that cannot be.
@@ -35,6 +35,7 @@ pub struct Audit {
     open_holds: BTreeMap<i64, Hold>,
     closed_holds: BTreeMap<HoldStatus, i64>,
     refunds: RefundTotals,
+    purchases: i64,
 }
 
 /// What is kept of a pool beside its journal.
@@ -46,6 +47,8 @@ pub struct Kept {
     pub closed_holds: BTreeMap<HoldStatus, i64>,
     /// What was given back.
     pub refunds: RefundTotals,
+    /// What was bought, and taken back of it.
+    pub bought: Vec<Bought>,
 }
 
 /// How many refunds there were, and of how much.
@@ -73,6 +76,7 @@ impl Audit {
             open_holds: BTreeMap::new(),
             closed_holds: BTreeMap::new(),
             refunds: RefundTotals::default(),
+            purchases: 0,
         }
     }
 
@@ -115,7 +119,7 @@ impl Audit {
         }
         self.follow_cycle(entry);
         self.follow_hold(entry).map_err(fault)?;
-        self.follow_refund(entry);
+        self.follow_payments(entry);
         if let Some(what) = self.differs(entry) {
             return Err(fault(&format!(
                 "says another {what} than the transfers add up to"
@@ -175,7 +179,10 @@ impl Audit {
         Ok(())
     }
 
-    fn follow_refund(&mut self, entry: &Entry) {
+    fn follow_payments(&mut self, entry: &Entry) {
+        if entry.kind == Kind::Purchase {
+            self.purchases = self.purchases.saturating_add(1);
+        }
         if entry.kind == Kind::Refund {
             let details = entry.read_details().unwrap_or_default();
             let credits = details.refund.map_or(Credits::ZERO, |it| it.credits());
@@ -221,8 +228,8 @@ impl Audit {
         open.map(|hold| hold.facts.credits()).sum()
     }
 
-    /// Checks the pool's own row, and what is kept beside it, against its whole journal. What is due
-    /// but not booked is no fault.
+    /// Checks the pool's own row, and what is kept beside it, against its whole journal. What is
+    /// due but not booked is no fault.
     ///
     /// # Errors
     /// The first thing in which they differ.
@@ -250,6 +257,7 @@ impl Audit {
             ),
             ("closed holds", kept.closed_holds == self.closed_holds()),
             ("refunds", kept.refunds == self.refunds),
+            ("purchases", self.purchases_agree(pool, &kept.bought)),
         ];
         let what = rows
             .into_iter()
@@ -264,6 +272,15 @@ impl Audit {
 }
 
 impl Audit {
+    fn purchases_agree(&self, pool: &Pool, bought: &[Bought]) -> bool {
+        let count = i64::try_from(bought.len());
+        let uncollected: Credits = bought.iter().map(|it| it.uncollected).sum();
+        let clawed_back: Credits = bought.iter().map(|it| it.clawed_back).sum();
+        count.is_ok_and(|count| count == self.purchases)
+            && uncollected == pool.uncollected
+            && clawed_back.signed() == self.accounts.get(Account::ClawedBack)
+    }
+
     fn open_count(&self) -> i64 {
         i64::try_from(self.open_holds.len()).unwrap_or(i64::MAX)
     }
@@ -285,6 +302,7 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::PaymentState;
     use crate::ledger::samples::{buy, debit, moved, paid, pass, pool, put, settle, spend, time};
 
     const NOW: &str = "2026-01-31T10:00:00Z";
@@ -306,7 +324,21 @@ mod tests {
     fn audit(pool: &Pool, entries: &[Entry]) -> Result<(), Fault> {
         let mut audit = Audit::new(pool.id);
         entries.iter().try_for_each(|entry| audit.check(entry))?;
-        audit.finish(pool, &Kept::default())
+        let bought = entries.iter().filter(|it| it.kind == Kind::Purchase);
+        let bought = bought.map(|entry| Bought {
+            id: entry.purchase.expect("a purchase has an id"),
+            seq: entry.seq,
+            credits: Credits::whole(100),
+            valid_until: entry.at,
+            clawed_back: Credits::ZERO,
+            uncollected: Credits::ZERO,
+            payment: PaymentState::default(),
+        });
+        let kept = Kept {
+            bought: bought.collect(),
+            ..Kept::default()
+        };
+        audit.finish(pool, &kept)
     }
 
     /// Hashes as somebody would make them who knows how.

@@ -231,11 +231,9 @@ impl Book {
     ///
     /// # Panics
     /// When they were not read: whoever asks must have said so before.
-    #[must_use]
-    pub fn open_holds(&self) -> Vec<Hold> {
+    pub fn open_holds(&self) -> impl Iterator<Item = &Hold> {
         assert!(self.has_all_holds, "the open holds were read along");
-        let holds = self.holds.values();
-        holds.filter(|hold| hold.is_open()).cloned().collect()
+        self.holds.values().filter(|hold| hold.is_open())
     }
 
     /// The open hold that expires first; of several, the one that was opened first.
@@ -243,9 +241,8 @@ impl Book {
     /// # Panics
     /// As [`Self::open_holds`], and when none is open.
     pub(super) fn first_to_expire(&self) -> Hold {
-        let mut open = self.open_holds();
-        open.sort_by_key(|hold| (hold.facts.expires_at, hold.seq));
-        open.into_iter().next().expect("a hold is due")
+        let first = self.open_holds().min_by_key(|hold| hold.facts.expires_at);
+        first.expect("a hold is due").clone()
     }
 
     /// Adds an entry about a hold, and keeps the hold as it is after it.
@@ -270,9 +267,12 @@ impl Book {
             self.pool.next_hold_at = next;
             return;
         }
-        let open = self.open_holds();
-        self.pool.open_holds = u32::try_from(open.len()).unwrap_or(u32::MAX);
-        self.pool.next_hold_at = open.iter().map(|hold| hold.facts.expires_at).min();
+        let open = self.open_holds().map(|hold| hold.facts.expires_at);
+        let (count, next) = open.fold((0_u32, None), |(count, next), at| {
+            (count.saturating_add(1), next.into_iter().chain([at]).min())
+        });
+        self.pool.open_holds = count;
+        self.pool.next_hold_at = next;
     }
 
     /// A debit of this pool that was read for a refund.

@@ -150,16 +150,19 @@ impl Settlement {
     ) -> Result<Option<Arc<Entry>>, Refusal> {
         let before = book.bought(self.purchase)?.clone();
         let newer_by = self.payment.version.saturating_sub(before.payment.version);
+        let said = |payment: PaymentState| PaymentState {
+            version: 0,
+            ..payment
+        };
+        // A state in between may still be on its way, and must find that it is older: only the very
+        // next one needs no entry when it says nothing new.
+        let is_known = newer_by == 1 && said(self.payment) == said(before.payment);
+        if newer_by <= 0 || is_known {
+            return Ok(None);
+        }
         let lost = self.payment.lost(before.credits, book.pool.denomination);
         let taken_before = before.clawed_back + before.uncollected;
         let undone_now = self.payment.is_undone() && !before.payment.is_undone();
-        let says_nothing_new =
-            lost == taken_before && self.payment.status() == before.payment.status() && !undone_now;
-        // A state in between may still be on its way, and must find this one: only the very next
-        // one needs no entry when it says nothing new.
-        if newer_by <= 0 || (newer_by == 1 && says_nothing_new) {
-            return Ok(None);
-        }
         let mut after = Bought {
             payment: self.payment,
             ..before
@@ -227,6 +230,7 @@ fn give_back(book: &mut Book, bought: &mut Bought, wanted: Credits) -> Vec<Trans
 }
 
 /// The add-on pool lasts as long as the latest purchase that stands, and never ends before now.
+/// Where none stands it keeps its end: what is held of it or owed to it can still be settled.
 fn move_validity_back(book: &mut Book, now: Time) {
     let Some(live) = book.pool.addons else {
         return;
@@ -236,7 +240,10 @@ fn move_validity_back(book: &mut Book, now: Time) {
         .filter(|bought| bought.seq >= live.opened_seq && !bought.payment.is_undone())
         .map(|bought| bought.valid_until)
         .max();
-    let expires_at = latest.unwrap_or(now).max(now).min(live.expires_at);
+    let Some(latest) = latest else {
+        return;
+    };
+    let expires_at = latest.max(now).min(live.expires_at);
     book.pool.addons = Some(LiveAddons { expires_at, ..live });
 }
 
@@ -269,3 +276,6 @@ pub(super) fn collect(book: &mut Book, at: Time, freed: Credits) {
         book.append(at, draft);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -252,7 +252,8 @@ impl Release {
 
 /// Gives up every open hold, in the order of opening: the pool is being closed.
 pub(super) fn release_all(book: &mut Book, actor: &Actor, now: Time) {
-    for hold in book.open_holds() {
+    let open: Vec<Hold> = book.open_holds().cloned().collect();
+    for hold in open {
         release(book, hold, actor.clone(), now);
     }
 }

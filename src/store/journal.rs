@@ -1,4 +1,4 @@
-//! Reading the journal of a pool: one entry by its id, pages newest first.
+//! Reading the journal of a pool: one entry by its id, a few by number, pages newest first.
 //!
 //! Appending is in `batch`. Nothing here reads a whole history at once: a page is at most what its
 //! caller asked for, found by the primary key, and an instant is turned into a number by bisection,
@@ -97,6 +97,33 @@ impl Store {
             .bind(filter.run_id.as_ref().map(Label::as_str))
             .bind(filter.reference.as_ref().map(Label::as_str))
             .bind(limit)
+            .fetch_all(self.scans());
+        let rows: Vec<EntryRow> = within_scan(async { Ok(read.await?) }).await?;
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// So many entries of a pool from one on, oldest first.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn entries_from(
+        &self,
+        pool: PoolId,
+        seq: i64,
+        count: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let statement = format!(
+            "SELECT {ENTRY_COLUMNS}
+            FROM entries AS e
+            WHERE e.pool_id = $1
+                AND e.seq >= $2
+                AND e.seq < $2 + $3
+            ORDER BY e.seq"
+        );
+        let read = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(pool.uuid())
+            .bind(seq)
+            .bind(count)
             .fetch_all(self.scans());
         let rows: Vec<EntryRow> = within_scan(async { Ok(read.await?) }).await?;
         rows.into_iter().map(Entry::try_from).collect()

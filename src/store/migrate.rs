@@ -128,8 +128,8 @@ async fn try_grant_role(
         format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}"),
         format!("GRANT INSERT ON entries, refunds TO {ROLE}"),
         format!(
-            "GRANT INSERT, UPDATE ON pools, holds, purchases, tenants, api_keys, plans, operations, addon_terms, \
-             test_clocks TO {ROLE}"
+            "GRANT INSERT, UPDATE ON pools, holds, purchases, tenants, api_keys, plans, \
+             operations, addon_terms, test_clocks TO {ROLE}"
         ),
         format!("GRANT INSERT ON plan_versions TO {ROLE}"),
         format!("GRANT INSERT, DELETE ON payment_claims, promo_redemptions TO {ROLE}"),

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::along::{holds_column, holds_of};
+use super::along::{bought_column, bought_of, holds_column, holds_of};
 use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
 use super::{Store, StoreError};
 use crate::ledger::{Audit, Entry, Fault, Kept, Pool, PoolId, RefundTotals, SignedCredits};
@@ -140,8 +140,9 @@ impl Verifier {
 /// What is kept of a pool beside its journal.
 async fn kept(connection: &mut PgConnection, pool: PoolId) -> Result<Kept, StoreError> {
     let statement = format!(
-        "SELECT {} FROM pools AS p WHERE p.pool_id = $1",
-        holds_column("true", "")
+        "SELECT {}, {} FROM pools AS p WHERE p.pool_id = $1",
+        holds_column("true", ""),
+        bought_column("true")
     );
     let row = sqlx::query(AssertSqlSafe(statement))
         .bind(pool.uuid())
@@ -150,7 +151,13 @@ async fn kept(connection: &mut PgConnection, pool: PoolId) -> Result<Kept, Store
     let mut open_holds = holds_of(pool, &row)?.unwrap_or_default();
     open_holds.sort_by_key(|hold| hold.seq);
     let counts: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT status, COUNT(*) FROM holds WHERE pool_id = $1 AND status <> 'open' GROUP BY status",
+        r"
+        SELECT status, COUNT(*)
+        FROM holds
+        WHERE pool_id = $1
+            AND status <> 'open'
+        GROUP BY status
+        ",
     )
     .bind(pool.uuid())
     .fetch_all(&mut *connection)
@@ -173,6 +180,7 @@ async fn kept(connection: &mut PgConnection, pool: PoolId) -> Result<Kept, Store
     Ok(Kept {
         open_holds,
         closed_holds,
+        bought: bought_of(pool, &row)?,
         refunds: RefundTotals {
             count,
             credits: SignedCredits::from_units(credits),

@@ -158,6 +158,43 @@ async fn refused_by_the_pool(app: &TestApp) -> Vec<Call> {
     ]
 }
 
+/// Requests about a hold, a debit and a run with which nothing can be done any more, on
+/// `workspace:held`.
+async fn refused_about_holds_and_refunds(app: &TestApp) -> Vec<Call> {
+    let pool = "workspace:held";
+    app.put_pool(pool, json!({"plan": "pro"})).await.expect(201);
+    let hold = app.hold(pool, 10).await;
+    let capture = format!("{pool}/holds/{hold}/capture");
+    let debit = app.book(&capture, json!({"credits": 10})).await.expect(201);
+    let debit = debit.body["id"].as_str().expect("an id").to_owned();
+    let run = json!({"credits": 1, "run_id": "r-1"});
+    let path = format!("{pool}/debits");
+    app.book(&path, run).await.expect(201);
+    let mut database = app.database.connect().await;
+    for statement in [
+        // A run of more debits than are refunded at once.
+        "INSERT INTO entries
+            SELECT (jsonb_populate_record(e, jsonb_build_object(
+                'seq', 1000 + n, 'idempotency_key', NULL, 'fingerprint', NULL))).*
+            FROM entries AS e, generate_series(1, 10000) AS n
+            WHERE e.run_id = 'r-1'",
+        "UPDATE pools SET open_holds = 1000, next_hold_at = '9999-01-01'
+            WHERE name = 'workspace:held'",
+    ] {
+        sqlx::query(statement)
+            .execute(&mut database)
+            .await
+            .expect("a good statement");
+    }
+    let post = |path: &str| app.post(&format!("/v1/pools/{pool}/{path}"));
+    vec![
+        post(&format!("holds/{hold}/release")),
+        post("holds").json(&json!({"credits": 1})),
+        post(&format!("debits/{debit}/refunds")).json(&json!({"credits": 11})),
+        post("runs/r-1/refunds"),
+    ]
+}
+
 /// The codes of requests that need a pool or a catalogue of an unusual kind.
 async fn refused_elsewhere(app: &TestApp) -> Vec<Call> {
     let most = json!({"plan": "enterprise", "monthly_allowance": 1_000_000_000});
@@ -241,6 +278,7 @@ async fn every_code_of_the_table_is_met_as_the_document_says() {
         .expect(200);
     let mut calls = refused_at_the_door(&app).await;
     calls.append(&mut refused_by_the_pool(&app).await);
+    calls.append(&mut refused_about_holds_and_refunds(&app).await);
     calls.append(&mut refused_elsewhere(&app).await);
     calls.append(&mut refused_by_clocks(&app).await);
     let mut seen = BTreeSet::new();

@@ -22,6 +22,7 @@ struct Operation {
 struct Things {
     pool: String,
     debit: String,
+    hold: String,
     tenant: String,
     key: String,
     clock: String,
@@ -34,6 +35,7 @@ impl Things {
         Self {
             pool,
             debit: id(),
+            hold: id(),
             tenant: id(),
             key: id(),
             clock: id(),
@@ -47,6 +49,7 @@ impl Operation {
         let pool = format!("workspace:{}", things.pool);
         let id = match self.path.as_str() {
             path if path.starts_with("/v1/pools/{pool}/debits/{id}") => &things.debit,
+            path if path.starts_with("/v1/pools/{pool}/holds/{id}") => &things.hold,
             path if path.starts_with("/v1/tenants/{id}") => &things.tenant,
             path if path.starts_with("/v1/test-clocks/{id}") => &things.clock,
             path if path.starts_with("/api/ai/") => &things.pool,
@@ -61,7 +64,7 @@ impl Operation {
             ("{key_id}", &things.key),
         ]
         .into_iter()
-        .chain([("{code}", MARK)])
+        .chain([("{code}", MARK), ("{run_id}", things.pool.as_str())])
         .fold(self.path.clone(), |path, (name, value)| {
             path.replace(name, value)
         });
@@ -157,8 +160,11 @@ async fn owner() -> (TestApp, Things) {
         .await
         .expect(201);
     let path = format!("/v1/pools/workspace:{MARK}/debits");
-    let debit = json!({"credits": 10, "operation": MARK, "user_id": MARK});
+    let debit = json!({"credits": 10, "operation": MARK, "user_id": MARK, "run_id": MARK});
     let debit = app.post(&path).json(&debit).send().await.expect(201).body;
+    let hold = json!({"credits": 10, "user_id": MARK});
+    let hold = app.book(&format!("workspace:{MARK}/holds"), hold).await;
+    let hold = hold.expect(201).body;
     let clock = json!({"now": "2026-01-31T10:00:00Z"});
     let clock = app
         .post("/v1/test-clocks")
@@ -181,6 +187,7 @@ async fn owner() -> (TestApp, Things) {
     let things = Things {
         pool: MARK.to_owned(),
         debit: id(&debit),
+        hold: id(&hold),
         tenant: app.tenant.clone(),
         key: id(&key),
         clock: id(&clock),
@@ -194,6 +201,7 @@ async fn state(app: &TestApp, things: &Things) -> Vec<Value> {
     for path in [
         format!("/v1/pools/workspace:{MARK}"),
         format!("/v1/pools/workspace:{MARK}/transactions"),
+        format!("/v1/pools/workspace:{MARK}/holds"),
         format!("/v1/pools/instance:{MARK}/transactions"),
         "/v1/pools".to_owned(),
         "/v1/purchases".to_owned(),
@@ -257,7 +265,11 @@ async fn a_stranger_sees_and_moves_nothing() {
             let of_nobody = operation.send(&app.stranger().await, &nobodys).await;
             assert_eq!(said(&reply), said(&of_nobody), "{name} tells what is there");
         }
-        for (thing, id) in [("tenant", &things.tenant), ("debit", &things.debit)] {
+        for (thing, id) in [
+            ("tenant", &things.tenant),
+            ("debit", &things.debit),
+            ("hold", &things.hold),
+        ] {
             assert!(
                 !reply.text.contains(id.as_str()),
                 "{name} tells the {thing}"
@@ -401,6 +413,7 @@ async fn each_scope_opens_its_own_operations_only() {
             method if method == "GET" => Some("balances:read"),
             _ if path == "/v1/balances" || path.ends_with("/authorize") => Some("balances:read"),
             _ if path.contains("/debits") => Some("debits:write"),
+            _ if path.contains("/holds") || path.contains("/runs/") => Some("debits:write"),
             _ if post && path.ends_with("/purchases") => Some("purchases:write"),
             _ if path.ends_with("/adjustments") => Some("admin"),
             _ if path == "/v1/pools/{pool}" || path.contains("/test-clocks") => Some("pools:write"),

@@ -34,6 +34,27 @@ async fn answers_have_the_members_that_the_document_says() {
         .expect(201)
         .body;
     let debit = app.debit("workspace:w", json!(7)).await.expect(201).body;
+    let id = debit["id"].as_str().expect("an id");
+    let refund = app
+        .book(&format!("workspace:w/debits/{id}/refunds"), json!({}))
+        .await
+        .expect(201)
+        .body;
+    let hold = json!({"credits": 7, "run_id": "r"});
+    let hold = app.book("workspace:w/holds", hold).await.expect(201).body;
+    let id = hold["id"].as_str().expect("an id");
+    app.pass(chrono::TimeDelta::hours(1));
+    let late = json!({"credits": 7, "mode": "settle"});
+    let late = app
+        .book(&format!("workspace:w/holds/{id}/capture"), late)
+        .await
+        .expect(201)
+        .body;
+    let run = app
+        .book("workspace:w/runs/r/refunds", json!({}))
+        .await
+        .expect(201)
+        .body;
     let buy = json!({"credits": 100, "payment_reference": "pi_1"});
     let path = "/v1/pools/workspace:w/purchases";
     let purchase = app.post(path).json(&buy).send().await.expect(201).body;
@@ -51,6 +72,10 @@ async fn answers_have_the_members_that_the_document_says() {
     for (schema, value) in [
         ("Pool", &pool),
         ("Debit", &debit),
+        ("Debit", &late),
+        ("Hold", &hold),
+        ("Refund", &refund),
+        ("RunRefund", &run),
         ("BookedPurchase", &purchase),
         ("ListedPurchase", &list["data"][0]),
         ("Transaction", &journal["data"][0]),

@@ -157,7 +157,7 @@ async fn crediting_by_hand_honours_the_payment_once() {
     ] {
         let refused = resolve(&app, &exception, how, &body).await;
         let refused = refused.refused(409, "exception_resolved");
-        assert_eq!(refused.body["status"], "credited");
+        assert_eq!(refused.body["exception_status"], "credited");
     }
     app.verify().await;
 }
@@ -203,7 +203,7 @@ async fn what_is_dismissed_stays_so_when_its_event_comes_again() {
     assert_eq!(dismissed.body["resolution"]["reason"], "paid back by hand");
     let again = resolve(&app, &exception, "dismiss", &body).await;
     assert_eq!(
-        again.refused(409, "exception_resolved").body["status"],
+        again.refused(409, "exception_resolved").body["exception_status"],
         "dismissed"
     );
 

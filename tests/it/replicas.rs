@@ -115,3 +115,84 @@ async fn a_change_of_the_catalogue_is_seen_by_both_services_at_once() {
 
     debit().await.refused(422, "price_is_fixed");
 }
+
+/// Opens a hold of ten credits that ends after so many seconds, and gives its id.
+async fn reserve(client: &Client, seconds: u32) -> String {
+    let body = json!({"credits": 10, "expires_in_seconds": seconds});
+    let reply = client
+        .post("/v1/pools/workspace:hot/holds")
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
+    reply.body["id"].as_str().expect("an id").to_owned()
+}
+
+/// Everybody wants to close the hold: which of it succeeded.
+async fn race(clients: &[Client; 2], hold: &str, amount: u32) -> Vec<u16> {
+    let path = |what: &str| format!("/v1/pools/workspace:hot/holds/{hold}/{what}");
+    let ask = |number: usize| {
+        let client = &clients[number % 2];
+        match number % 4 {
+            0 | 1 => client
+                .post(&path("capture"))
+                .json(&json!({"credits": amount})),
+            2 => client.post(&path("release")),
+            _ => client
+                .post(&path("extend"))
+                .json(&json!({"expires_in_seconds": 1})),
+        }
+    };
+    let replies = join_all((0..8).map(|number| ask(number).send())).await;
+    let closing = replies
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| number % 4 != 3);
+    closing.map(|(_, reply)| reply.status).collect()
+}
+
+#[tokio::test]
+async fn each_hold_is_closed_once_whoever_captures_releases_and_extends_it_on_two_services() {
+    let (database, _services, clients) = two().await;
+    let body = json!({"plan": "pro"});
+    clients[0].put_pool("workspace:hot", body).await.expect(201);
+    let seconds = (0..40).zip([1, 2].into_iter().cycle());
+    let reserved = seconds.map(|(number, seconds)| reserve(&clients[number % 2], seconds));
+    let holds = join_all(reserved).await;
+
+    let races = holds.iter().zip((0..3).cycle());
+    let races = races.map(|(hold, more)| race(&clients, hold, 9 + more));
+    for closings in join_all(races).await {
+        // None, when the hold expired before anybody came.
+        let closed = closings.iter().filter(|status| **status < 300).count();
+        assert!(closed <= 1, "{closings:?}");
+        let refused = closings.iter().filter(|status| **status == 409).count();
+        assert_eq!(closed + refused, closings.len(), "{closings:?}");
+    }
+
+    // What nobody closed expires by itself. Each look is a request; none of them is needed for it.
+    let mut looks = 0;
+    while clients[0].balance("workspace:hot").await["held"] != 0 {
+        looks += 1;
+        assert!(looks < 100_000, "a hold stays open");
+    }
+    let statuses = clients[1]
+        .get("/v1/pools/workspace:hot/holds?limit=200")
+        .send()
+        .await
+        .expect(200);
+    let statuses = statuses.body["data"].as_array().expect("holds").clone();
+    assert_eq!(statuses.len(), 40);
+    assert!(statuses.iter().all(|hold| hold["status"] != "open"));
+    let used = |hold: &serde_json::Value| hold["status"] == "captured";
+    let captured = statuses.iter().filter(|hold| used(hold)).count();
+    let debits = "/v1/pools/workspace:hot/transactions?kind=debit&limit=200";
+    let debits = clients[0].get(debits).send().await.expect(200);
+    let debits = debits.body["data"].as_array().expect("debits").len();
+    assert_eq!(
+        debits, captured,
+        "one debit for each hold that was captured"
+    );
+    let (code, printed) = verify(&database.url).await;
+    assert_eq!(code, Some(0), "{printed}");
+}

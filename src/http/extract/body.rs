@@ -38,11 +38,31 @@ pub struct RawBody(pub Bytes);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::plain(codes::UNSUPPORTED_MEDIA_TYPE));
         }
-        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        let bytes = read_in_time(request.into_body()).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out: no body is as good as `{}`.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = read_in_time(request.into_body()).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        if !is_json {
+            return Err(Problem::plain(codes::UNSUPPORTED_MEDIA_TYPE));
+        }
         parse_json(&bytes).map(Self)
     }
 }
@@ -51,11 +71,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let reading = read(request.into_body());
-        match tokio::time::timeout(READ_TIMEOUT, reading).await {
-            Ok(bytes) => bytes.map(Self),
-            Err(_) => Err(Problem::plain(codes::REQUEST_TIMEOUT)),
-        }
+        read_in_time(request.into_body()).await.map(Self)
     }
 }
 
@@ -69,6 +85,12 @@ fn is_json(headers: &HeaderMap) -> bool {
         || essence
             .get(suffix..)
             .is_some_and(|end| end.eq_ignore_ascii_case("+json"))
+}
+
+async fn read_in_time(body: axum::body::Body) -> Result<Bytes, Problem> {
+    tokio::time::timeout(READ_TIMEOUT, read(body))
+        .await
+        .map_err(|_| Problem::plain(codes::REQUEST_TIMEOUT))?
 }
 
 async fn read(mut body: axum::body::Body) -> Result<Bytes, Problem> {

@@ -18,9 +18,9 @@ use uuid::Uuid;
 use super::codes;
 use super::middleware::REQUEST_ID;
 use super::problem::Problem;
-use crate::ledger::{Code, IdempotencyKey, PoolName, TenantId};
+use crate::ledger::{Code, IdempotencyKey, Label, PoolName, TenantId};
 
-pub use body::{Body, MAX_BODY_BYTES, RawBody, parse_json};
+pub use body::{Body, MAX_BODY_BYTES, OptionalBody, RawBody, parse_json};
 pub use query::Query;
 pub use values::{Amount, MetadataBody, Object, patch};
 pub use violations::Violations;
@@ -41,6 +41,10 @@ pub struct PathTenant(pub Option<TenantId>);
 /// The code of a plan or an operation in `{code}`.
 #[derive(Clone, Debug)]
 pub struct PathCode(pub Code);
+
+/// The run in `{run_id}`.
+#[derive(Clone, Debug)]
+pub struct PathRun(pub Label);
 
 /// The text in `{id}`, where it is the client's own.
 #[derive(Clone, Debug)]
@@ -120,6 +124,17 @@ impl<S: Send + Sync> FromRequestParts<S> for PathCode {
         code.parse()
             .map(Self)
             .map_err(|error: crate::ledger::TextError| Problem::invalid("code", error.to_string()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathRun {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let run = path_param(parts, state, "run_id").await?;
+        Label::try_from(run)
+            .map(Self)
+            .map_err(|error| Problem::invalid("run_id", error.to_string()))
     }
 }
 

@@ -1,3 +1,5 @@
+//! Spending from a hold, in its cycle and after it.
+
 use super::*;
 use crate::ledger::samples::{
     booked, buy, capture, debit, hold, label, last_transfers, long_hold, moved, paid, pass, pool,

@@ -1,3 +1,5 @@
+//! Reserving: what is taken, what is refused, what becomes of a hold.
+
 use super::*;
 use crate::ledger::samples::{
     adjust, booked, buy, capture, correct, debit, hold, kinds, last_transfers, long_hold, moved,

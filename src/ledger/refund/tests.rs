@@ -1,3 +1,5 @@
+//! Giving back: in which order, to where, and never more than was spent.
+
 use super::*;
 use crate::ledger::samples::{
     adjust, booked, buy, capture, correct, debit, give_back, hold, know_debits, label,

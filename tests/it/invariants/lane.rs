@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use credit_ledger::ledger::{
-    self, Accounts, Actor, Along, Book, Catalogue, ClockId, Command, Credits, Entry, EntryId, Hold,
-    Kept, Kind, Outcome, Pool, PoolId, PoolName, RefundTotals, RefundableDebit, Refusal, TenantId,
-    Time,
+    self, Accounts, Actor, Along, Book, Bought, Catalogue, ClockId, Command, Credits, Entry,
+    EntryId, Hold, Kept, Kind, Outcome, Pool, PoolId, PoolName, RefundTotals, RefundableDebit,
+    Refusal, TenantId, Time,
 };
 use uuid::Uuid;
 
@@ -41,6 +41,7 @@ pub struct Lane {
     /// What a store keeps beside the journal: holds, and what was refunded of each debit.
     holds: BTreeMap<i64, Hold>,
     refunded: BTreeMap<i64, Credits>,
+    bought: BTreeMap<i64, Bought>,
     /// How many commands there were: the number of the next one's idempotency key.
     commands: usize,
 }
@@ -74,6 +75,7 @@ impl Lane {
             payments: BTreeMap::new(),
             holds: BTreeMap::new(),
             refunded: BTreeMap::new(),
+            bought: BTreeMap::new(),
             commands: 0,
         }
     }
@@ -111,7 +113,10 @@ impl Lane {
 
     /// What is kept beside the journal, for an audit of both.
     pub fn kept(&self) -> Kept {
-        let mut kept = Kept::default();
+        let mut kept = Kept {
+            bought: self.bought.values().cloned().collect(),
+            ..Kept::default()
+        };
         for hold in self.holds.values() {
             if hold.is_open() {
                 kept.open_holds.push(hold.clone());
@@ -224,6 +229,9 @@ impl Lane {
         self.journal.extend(book.entries().iter().map(Arc::clone));
         let changed = book.changed_holds().cloned();
         self.holds.extend(changed.map(|hold| (hold.seq, hold)));
+        let changed = book.changed_bought().cloned();
+        self.bought
+            .extend(changed.map(|bought| (bought.seq, bought)));
         for entry in book.entries().iter().filter(|it| it.kind == Kind::Refund) {
             let facts = entry.read_details().and_then(|details| details.refund);
             let facts = facts.ok_or("a refund says what it undid")?;
@@ -235,7 +243,7 @@ impl Lane {
         let along = Along {
             holds: Some(self.holds.values().cloned().collect()),
             debits: self.debits().collect(),
-            bought: Vec::new(),
+            bought: self.bought.values().cloned().collect(),
         };
         self.book = Some(Book::with(pool, along));
         Ok(())

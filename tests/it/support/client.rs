@@ -157,6 +157,25 @@ impl Client {
             .await
     }
 
+    /// POSTs to a path below `/v1/pools/` with a key of its own.
+    pub async fn book(&self, path: &str, body: Value) -> Reply {
+        let path = format!("/v1/pools/{path}");
+        self.post(&path).json(&body).send().await
+    }
+
+    /// Opens a hold of so many credits, with a key of its own; gives its id.
+    pub async fn hold(&self, pool: &str, credits: u32) -> String {
+        let body = json!({"credits": credits});
+        let hold = self.book(&format!("{pool}/holds"), body).await.expect(201);
+        hold.body["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// GETs what is at a path below `/v1/pools/`.
+    pub async fn read(&self, path: &str) -> Value {
+        let path = format!("/v1/pools/{path}");
+        self.get(&path).send().await.expect(200).body
+    }
+
     /// The pool's balance now.
     pub async fn balance(&self, pool: &str) -> Value {
         self.get(&format!("/v1/pools/{pool}/balance"))
