@@ -15,7 +15,7 @@ use crate::config::{Config, Database, OPERATOR_KEY_MIN_CHARS, Secret};
 use crate::embedded;
 use crate::http::auth::OperatorKey;
 use crate::http::{self, App, Readiness, Services};
-use crate::jobs::sweeper;
+use crate::jobs::{checkouts, sweeper};
 use crate::lanes::{LaneLimits, Lanes};
 use crate::payments::{PaymentOptions, Payments};
 use crate::store::Store;
@@ -60,7 +60,8 @@ pub struct Service {
     store: Store,
     lanes: Vec<JoinHandle<()>>,
     sweep_interval: Duration,
-    sweeper: Option<JoinHandle<()>>,
+    jobs: Vec<JoinHandle<()>>,
+    payments: Payments,
     clock: Clock,
     to_lanes: Lanes,
     migrate: bool,
@@ -116,7 +117,8 @@ impl Service {
             store,
             lanes: lane_handles,
             sweep_interval: config.sweep_interval,
-            sweeper: None,
+            jobs: Vec::new(),
+            payments,
             clock,
             to_lanes: lanes,
             migrate: config.auto_migrate,
@@ -125,20 +127,22 @@ impl Service {
         })
     }
 
-    /// Prepares the database: waits for it and migrates; from then on due events are swept. Until
+    /// Prepares the database: waits for it and migrates; from then on the jobs run. Until
     /// this is done, every answer that needs the database is 503.
     ///
     /// # Errors
     /// A migration fails.
     pub async fn prepare(&mut self) -> anyhow::Result<()> {
         database::prepare(&self.opened.urls(), &self.store, self.migrate, None).await?;
-        self.sweeper = Some(tokio::spawn(sweeper::run(
+        self.jobs.push(tokio::spawn(sweeper::run(
             self.store.clone(),
             self.to_lanes.clone(),
             self.clock.clone(),
             self.sweep_interval,
             self.stop.subscribe(),
         )));
+        let checkouts = checkouts::run(self.payments.clone(), self.stop.subscribe());
+        self.jobs.push(tokio::spawn(checkouts));
         Ok(())
     }
 
@@ -150,7 +154,7 @@ impl Service {
         println!("credit-ledger is listening on {}", self.base_url);
     }
 
-    /// Stops in order: listener and sweeper, then lanes with what is queued, then the database.
+    /// Stops in order: listener and jobs, then lanes with what is queued, then the database.
     ///
     /// # Errors
     /// The listener failed, or the private Postgres does not stop.
@@ -158,10 +162,10 @@ impl Service {
         let _ = self.stop.send(true);
         self.server.await.context("the listener panicked")??;
         let rest = async {
-            if let Some(sweeper) = self.sweeper {
-                let _ = sweeper.await;
+            for job in self.jobs {
+                let _ = job.await;
             }
-            drop(self.to_lanes);
+            drop((self.to_lanes, self.payments));
             for lane in self.lanes {
                 let _ = lane.await;
             }

@@ -12,6 +12,8 @@ mod balance;
 mod batch;
 mod booking;
 mod catalogue;
+mod checkout_request;
+mod checkouts;
 mod clocks;
 pub mod codes;
 mod debits;
@@ -107,6 +109,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(debits::routes())
         .merge(batch::routes())
         .merge(purchases::routes())
+        .merge(checkouts::routes())
         .merge(stripe_settings::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())

@@ -1,3 +1,4 @@
-//! Work that nobody asked for: making durable what is due.
+//! Work that nobody asked for: making durable what is due, giving back what was abandoned.
 
+pub mod checkouts;
 pub mod sweeper;

@@ -4,7 +4,10 @@
 //! No rule about credits lives here, and no SQL: the ledger decides, the lanes book. No status code
 //! either: `http` shapes the answers.
 
+mod checkout;
 mod credit;
+mod overdue;
+mod provider;
 mod sealing;
 mod settings;
 mod sold;
@@ -14,8 +17,11 @@ use crate::config::{ApiBase, SecretsKey};
 use crate::lanes::{LaneError, Lanes};
 use crate::ledger::TenantId;
 use crate::store::{Store, StoreError};
+use provider::Stripe;
 
+pub use checkout::{Order, Ordered, Wish};
 pub use credit::Recipient;
+pub use provider::ProviderError;
 pub use settings::{PutStripeSettings, StripeSettings};
 pub use sold::Sold;
 
@@ -25,7 +31,8 @@ pub struct Payments {
     store: Store,
     lanes: Lanes,
     clock: Clock,
-    options: PaymentOptions,
+    secrets_key: Option<SecretsKey>,
+    provider: Stripe,
 }
 
 /// The settings that payments need.
@@ -46,6 +53,9 @@ pub enum PaymentError {
     /// The database is away, or what it has is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The payment provider did not do it.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// A secret, or the key for secrets, is missing; says which.
     #[error("{0}")]
     NotConfigured(&'static str),
@@ -60,12 +70,13 @@ pub enum PaymentError {
 impl Payments {
     /// Payments on these parts.
     #[must_use]
-    pub const fn new(store: Store, lanes: Lanes, clock: Clock, options: PaymentOptions) -> Self {
+    pub fn new(store: Store, lanes: Lanes, clock: Clock, options: PaymentOptions) -> Self {
         Self {
             store,
             lanes,
             clock,
-            options,
+            secrets_key: options.secrets_key,
+            provider: Stripe::new(options.stripe_api_base),
         }
     }
 }

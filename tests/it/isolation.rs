@@ -22,6 +22,7 @@ struct Operation {
 struct Things {
     pool: String,
     debit: String,
+    checkout: String,
     tenant: String,
     key: String,
     clock: String,
@@ -34,6 +35,7 @@ impl Things {
         Self {
             pool,
             debit: id(),
+            checkout: id(),
             tenant: id(),
             key: id(),
             clock: id(),
@@ -47,6 +49,7 @@ impl Operation {
         let pool = format!("workspace:{}", things.pool);
         let id = match self.path.as_str() {
             path if path.starts_with("/v1/pools/{pool}/debits/{id}") => &things.debit,
+            path if path.starts_with("/v1/pools/{pool}/checkouts/{id}") => &things.checkout,
             path if path.starts_with("/v1/tenants/{id}") => &things.tenant,
             path if path.starts_with("/v1/test-clocks/{id}") => &things.clock,
             path if path.starts_with("/api/ai/") => &things.pool,
@@ -159,6 +162,19 @@ async fn owner() -> (TestApp, Things) {
     let path = format!("/v1/pools/workspace:{MARK}/debits");
     let debit = json!({"credits": 10, "operation": MARK, "user_id": MARK});
     let debit = app.post(&path).json(&debit).send().await.expect(201).body;
+    let gift = json!({"percent_off": 100, "once_per_pool": false});
+    let path = format!("/v1/promo-codes/{MARK}");
+    app.put(&path).json(&gift).send().await.expect(201);
+    let path = format!("/v1/pools/workspace:{MARK}/checkouts");
+    let checkout = json!({
+        "credits": 100, "promo_code": MARK, "user_id": MARK,
+        "success_url": format!("https://{MARK}.example"), "cancel_url": "https://a.example",
+    });
+    let checkout = app.post(&path).json(&checkout).send().await;
+    let checkout = checkout.expect(201).body;
+    let settings = json!({"api_key": MARK, "webhook_secrets": [MARK]});
+    let path = "/v1/payments/stripe";
+    app.put(path).json(&settings).send().await.expect(200);
     let clock = json!({"now": "2026-01-31T10:00:00Z"});
     let clock = app
         .post("/v1/test-clocks")
@@ -181,6 +197,7 @@ async fn owner() -> (TestApp, Things) {
     let things = Things {
         pool: MARK.to_owned(),
         debit: id(&debit),
+        checkout: id(&checkout),
         tenant: app.tenant.clone(),
         key: id(&key),
         clock: id(&clock),
@@ -200,6 +217,9 @@ async fn state(app: &TestApp, things: &Things) -> Vec<Value> {
         "/v1/plans?limit=200".to_owned(),
         "/v1/operations?limit=200".to_owned(),
         "/v1/addon-terms".to_owned(),
+        "/v1/promo-codes".to_owned(),
+        "/v1/payments/stripe".to_owned(),
+        format!("/v1/pools/workspace:{MARK}/checkouts/{}", things.checkout),
     ] {
         state.push(app.get(&path).send().await.expect(200).body);
     }
@@ -238,6 +258,7 @@ async fn a_stranger_sees_and_moves_nothing() {
     let own_things = [
         "/v1/plans/{code}",
         "/v1/operations/{code}",
+        "/v1/promo-codes/{code}",
         "/v1/pools/{pool}",
     ];
     for operation in operations(&app).await.iter().filter(|it| !it.open) {
@@ -257,7 +278,11 @@ async fn a_stranger_sees_and_moves_nothing() {
             let of_nobody = operation.send(&app.stranger().await, &nobodys).await;
             assert_eq!(said(&reply), said(&of_nobody), "{name} tells what is there");
         }
-        for (thing, id) in [("tenant", &things.tenant), ("debit", &things.debit)] {
+        for (thing, id) in [
+            ("tenant", &things.tenant),
+            ("debit", &things.debit),
+            ("checkout", &things.checkout),
+        ] {
             assert!(
                 !reply.text.contains(id.as_str()),
                 "{name} tells the {thing}"
@@ -337,7 +362,12 @@ async fn a_key_bound_to_a_pool_knows_no_other() {
             assert!([403, 404].contains(&reply.status), "{name}: {}", reply.text);
         }
         // What is sold is the tenant's, not a pool's.
-        let of_the_tenant = ["/v1/plans", "/v1/operations", "/v1/addon-terms"];
+        let of_the_tenant = [
+            "/v1/plans",
+            "/v1/operations",
+            "/v1/addon-terms",
+            "/v1/promo-codes",
+        ];
         let told = operation.path_of(&things).contains(MARK)
             || operation
                 .body_of(&things)
@@ -398,16 +428,20 @@ async fn each_scope_opens_its_own_operations_only() {
         match &operation.method {
             _ if operation.open || path == "/v1/tenants" || path == "/v1/tenants/{id}" => None,
             _ if path.starts_with("/v1/tenants/{id}/keys") => Some("keys:write"),
+            _ if path == "/v1/payments/stripe" => Some("purchases:write"),
+            _ if path.ends_with("/checkouts/quote") => Some("balances:read"),
             method if method == "GET" => Some("balances:read"),
             _ if path == "/v1/balances" || path.ends_with("/authorize") => Some("balances:read"),
             _ if path.contains("/debits") => Some("debits:write"),
             _ if post && path.ends_with("/purchases") => Some("purchases:write"),
+            _ if post && path.ends_with("/checkouts") => Some("purchases:write"),
             _ if path.ends_with("/adjustments") => Some("admin"),
             _ if path == "/v1/pools/{pool}" || path.contains("/test-clocks") => Some("pools:write"),
             _ if path.starts_with("/v1/plans") || path.starts_with("/v1/operations") => {
                 Some("catalog:write")
             }
             _ if path == "/v1/addon-terms" => Some("catalog:write"),
+            _ if path.starts_with("/v1/promo-codes") => Some("catalog:write"),
             _ => panic!("{} needs a scope here", operation.name()),
         }
     };

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::codes;
 use super::middleware::REQUEST_ID;
 use super::problem::Problem;
-use crate::ledger::{Code, IdempotencyKey, PoolName};
+use crate::ledger::{Code, IdempotencyKey, PoolName, PromoCode, TextError};
 
 pub use body::{Body, MAX_BODY_BYTES, parse_json};
 pub use query::Query;
@@ -37,6 +37,10 @@ pub struct PathId(pub Uuid);
 /// The code of a plan or an operation in `{code}`.
 #[derive(Clone, Debug)]
 pub struct PathCode(pub Code);
+
+/// The promo code in `{code}`.
+#[derive(Clone, Debug)]
+pub struct PathPromoCode(pub PromoCode);
 
 /// The text in `{id}`, where it is the client's own.
 #[derive(Clone, Debug)]
@@ -102,11 +106,26 @@ impl<S: Send + Sync> FromRequestParts<S> for PathCode {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let code = path_param(parts, state, "code").await?;
-        code.parse()
-            .map(Self)
-            .map_err(|error: crate::ledger::TextError| Problem::invalid("code", error.to_string()))
+        parsed_code(parts, state).await.map(Self)
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathPromoCode {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parsed_code(parts, state).await.map(Self)
+    }
+}
+
+async fn parsed_code<T, S>(parts: &mut Parts, state: &S) -> Result<T, Problem>
+where
+    T: FromStr<Err = TextError>,
+    S: Send + Sync,
+{
+    let code = path_param(parts, state, "code").await?;
+    code.parse()
+        .map_err(|error: TextError| Problem::invalid("code", error.to_string()))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathText {
