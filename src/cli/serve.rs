@@ -15,7 +15,7 @@ use crate::config::{Config, Database, OPERATOR_KEY_MIN_CHARS, Secret};
 use crate::embedded;
 use crate::http::auth::OperatorKey;
 use crate::http::{self, App, Readiness, Services};
-use crate::jobs;
+use crate::jobs::{checkouts, payments, sweeper};
 use crate::lanes::{LaneLimits, Lanes};
 use crate::payments::{PaymentOptions, Payments};
 use crate::store::Store;
@@ -127,27 +127,28 @@ impl Service {
         })
     }
 
-    /// Prepares the database: waits for it and migrates; from then on due events are swept and
-    /// payments tried again. Until this is done, every answer that needs the database is 503.
+    /// Prepares the database: waits for it and migrates; from then on the jobs run. Until
+    /// this is done, every answer that needs the database is 503.
     ///
     /// # Errors
     /// A migration fails.
     pub async fn prepare(&mut self) -> anyhow::Result<()> {
         database::prepare(&self.opened.urls(), &self.store, self.migrate, None).await?;
-        let sweeper = jobs::sweeper::run(
+        self.jobs.push(tokio::spawn(sweeper::run(
             self.store.clone(),
             self.to_lanes.clone(),
             self.clock.clone(),
             self.sweep_interval,
             self.stop.subscribe(),
-        );
-        let payments = jobs::payments::run(
+        )));
+        let checkouts = checkouts::run(self.payments.clone(), self.stop.subscribe());
+        self.jobs.push(tokio::spawn(checkouts));
+        self.jobs.push(tokio::spawn(payments::run(
             self.store.clone(),
             self.payments.clone(),
             self.clock.clone(),
             self.stop.subscribe(),
-        );
-        self.jobs = vec![tokio::spawn(sweeper), tokio::spawn(payments)];
+        )));
         Ok(())
     }
 

@@ -12,6 +12,8 @@ mod balance;
 mod batch;
 mod booking;
 mod catalogue;
+mod checkout_request;
+mod checkouts;
 mod clocks;
 pub mod codes;
 mod debits;
@@ -114,6 +116,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(holds::routes())
         .merge(refunds::routes())
         .merge(purchases::routes())
+        .merge(checkouts::routes())
         .merge(stripe_settings::routes())
         .merge(stripe_webhook::routes())
         .merge(payment_exceptions::routes())

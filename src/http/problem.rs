@@ -18,7 +18,7 @@ use super::codes::{self, ErrorCode};
 use super::time::Stamp;
 use crate::lanes::LaneError;
 use crate::ledger::Refusal;
-use crate::payments::PaymentError;
+use crate::payments::{PaymentError, ProviderError};
 use crate::store::StoreError;
 
 /// What clients get when something is refused or fails. Boxed: it travels in every `Result`.
@@ -293,6 +293,7 @@ impl From<PaymentError> for Problem {
             PaymentError::Lane(error) => error.into(),
             PaymentError::Store(error) => error.into(),
             PaymentError::NotConfigured(what) => Self::new(codes::PAYMENTS_NOT_CONFIGURED, what),
+            PaymentError::Provider(error) => error.into(),
             PaymentError::Sealed { .. } => Self::internal(error),
             PaymentError::Signature => Self::plain(codes::SIGNATURE_INVALID),
             PaymentError::Event(why) => {
@@ -308,6 +309,18 @@ impl From<PaymentError> for Problem {
             }
             PaymentError::CreditsNeeded => Self::invalid("credits", "is required"),
         }
+    }
+}
+
+impl From<ProviderError> for Problem {
+    fn from(error: ProviderError) -> Self {
+        let row = match &error {
+            ProviderError::Unavailable(_) => codes::PAYMENT_PROVIDER_UNAVAILABLE,
+            ProviderError::Refused { .. } | ProviderError::Unreadable(_) => {
+                codes::PAYMENT_PROVIDER_ERROR
+            }
+        };
+        Self::new(row, error.to_string()).caused_by(error)
     }
 }
 

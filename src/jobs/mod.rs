@@ -1,4 +1,6 @@
-//! Work that nobody asked for: making durable what is due, trying again what failed.
+//! Work that nobody asked for: making durable what is due, giving back what was abandoned, trying
+//! again what failed.
 
+pub mod checkouts;
 pub mod payments;
 pub mod sweeper;

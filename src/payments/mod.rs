@@ -4,9 +4,12 @@
 //! No rule about credits lives here, and no SQL: the ledger decides, the lanes book. No status code
 //! either: `http` shapes the answers.
 
+mod checkout;
 mod credit;
 pub mod event;
 mod exceptions;
+mod overdue;
+mod provider;
 mod receive;
 mod sealing;
 mod settings;
@@ -19,10 +22,13 @@ use crate::config::{ApiBase, SecretsKey};
 use crate::lanes::{LaneError, Lanes};
 use crate::ledger::TenantId;
 use crate::store::{ExceptionStatus, Store, StoreError};
+use provider::Stripe;
 use stripe::event::EventError;
 
+pub use checkout::{Order, Ordered, Wish};
 pub use credit::Recipient;
 pub use exceptions::Resolution;
+pub use provider::ProviderError;
 pub use settings::{PutStripeSettings, StripeSettings};
 pub use settle::Credited;
 pub use sold::Sold;
@@ -33,7 +39,8 @@ pub struct Payments {
     store: Store,
     lanes: Lanes,
     clock: Clock,
-    options: PaymentOptions,
+    secrets_key: Option<SecretsKey>,
+    provider: Stripe,
 }
 
 /// The settings that payments need.
@@ -54,6 +61,9 @@ pub enum PaymentError {
     /// The database is away, or what it has is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The payment provider did not do it.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// A secret, or the key for secrets, is missing; says which.
     #[error("{0}")]
     NotConfigured(&'static str),
@@ -80,12 +90,13 @@ pub enum PaymentError {
 impl Payments {
     /// Payments on these parts.
     #[must_use]
-    pub const fn new(store: Store, lanes: Lanes, clock: Clock, options: PaymentOptions) -> Self {
+    pub fn new(store: Store, lanes: Lanes, clock: Clock, options: PaymentOptions) -> Self {
         Self {
             store,
             lanes,
             clock,
-            options,
+            secrets_key: options.secrets_key,
+            provider: Stripe::new(options.stripe_api_base),
         }
     }
 }

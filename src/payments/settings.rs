@@ -69,6 +69,18 @@ impl Payments {
         self.open(tenant, &stored)
     }
 
+    /// The key that a tenant's provider is asked with.
+    ///
+    /// # Errors
+    /// The tenant has stored none, or the database is away.
+    pub(super) async fn api_key(&self, tenant: TenantId) -> Result<Secret, PaymentError> {
+        let settings = self.stripe_settings(tenant).await?;
+        let api_key = settings.and_then(|settings| settings.api_key);
+        api_key.ok_or(PaymentError::NotConfigured(
+            "the tenant has stored no api_key of its payment provider",
+        ))
+    }
+
     fn open(
         &self,
         tenant: TenantId,
@@ -90,11 +102,8 @@ impl Payments {
     }
 
     fn secrets_key(&self) -> Result<&SecretsKey, PaymentError> {
-        self.options
-            .secrets_key
-            .as_ref()
-            .ok_or(PaymentError::NotConfigured(
-                "the service has no SECRETS_KEY to encrypt provider secrets with",
-            ))
+        self.secrets_key.as_ref().ok_or(PaymentError::NotConfigured(
+            "the service has no SECRETS_KEY to encrypt provider secrets with",
+        ))
     }
 }

@@ -411,6 +411,30 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Lets others make a checkout that this attempt has given up at `now`.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn end_lease(&self, left: &CheckoutRecord, now: Time) -> Result<(), StoreError> {
+        let write = sqlx::query(
+            r"
+            UPDATE checkouts
+            SET leased_until = $4
+            WHERE pool_id = $1
+                AND checkout_id = $2
+                AND attempt = $3
+                AND status = 'creating'
+            ",
+        )
+        .bind(left.pool_id().uuid())
+        .bind(left.id)
+        .bind(left.attempt)
+        .bind(now)
+        .execute(self.db());
+        within(async { Ok(write.await?) }).await?;
+        Ok(())
+    }
+
     /// Removes a checkout that this attempt could not make: its key is free again.
     ///
     /// # Errors

@@ -8,7 +8,9 @@ use credit_ledger::store::{KeySecret, TenantMode};
 use reqwest::Method;
 use serde_json::json;
 
+use crate::promo_codes::order;
 use crate::support::client::Call;
+use crate::support::stripe::Mood;
 use crate::support::{self, Client, Reply, TestApp};
 
 const POOL: &str = "/v1/pools/workspace:a";
@@ -259,6 +261,39 @@ async fn refused_by_clocks(app: &TestApp) -> Vec<Call> {
     ]
 }
 
+/// Requests about payments, of a tenant whose Stripe listens or not.
+async fn refused_by_payments(app: &TestApp) -> Vec<Reply> {
+    let (shop, stripe) = TestApp::with_stripe().await;
+    stripe.be(Mood::Rubbish);
+    let mut replies = Vec::new();
+    for client in [app as &Client, &*shop] {
+        let pool = json!({"plan": "pro"});
+        client.put_pool("workspace:shop", pool).await.expect(201);
+        let body = |credits: i64, code: Option<&str>| {
+            json!({
+                "credits": credits, "promo_code": code, "success_url": "https://a.example",
+                "cancel_url": "https://a.example",
+            })
+        };
+        let path = "/v1/pools/workspace:shop/checkouts";
+        let half = json!({"percent_off": 60});
+        let code = client.put("/v1/promo-codes/most").json(&half);
+        code.send().await.expect(201);
+        for body in [
+            body(100, None),
+            body(100, Some("most")),
+            body(100, Some("none")),
+        ] {
+            replies.push(client.post(path).json(&body).send().await);
+        }
+    }
+    let settings = json!({"api_key": "sk_test", "webhook_secrets": ["whsec"]});
+    let put = app.put("/v1/payments/stripe").json(&settings);
+    put.send().await.expect(200);
+    replies.push(order(app, "workspace:shop", "k", None).await);
+    replies
+}
+
 #[tokio::test]
 async fn every_code_of_the_table_is_met_as_the_document_says() {
     let app = TestApp::start().await;
@@ -284,6 +319,9 @@ async fn every_code_of_the_table_is_met_as_the_document_says() {
     let mut seen = BTreeSet::new();
     for call in calls {
         seen.insert(check(&call.send().await));
+    }
+    for reply in refused_by_payments(&app).await {
+        seen.insert(check(&reply));
     }
     debit(&app, json!({"credits": 5_000, "mode": "settle"}))
         .send()

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::webhook::sign;
 use crate::support::{Client, Reply, TestApp};
 
 /// Only the owner's things are called so.
@@ -23,6 +24,8 @@ struct Things {
     pool: String,
     debit: String,
     hold: String,
+    checkout: String,
+    exception: String,
     tenant: String,
     key: String,
     clock: String,
@@ -36,6 +39,8 @@ impl Things {
             pool,
             debit: id(),
             hold: id(),
+            checkout: id(),
+            exception: id(),
             tenant: id(),
             key: id(),
             clock: id(),
@@ -50,6 +55,8 @@ impl Operation {
         let id = match self.path.as_str() {
             path if path.starts_with("/v1/pools/{pool}/debits/{id}") => &things.debit,
             path if path.starts_with("/v1/pools/{pool}/holds/{id}") => &things.hold,
+            path if path.starts_with("/v1/pools/{pool}/checkouts/{id}") => &things.checkout,
+            path if path.starts_with("/v1/payments/exceptions/{id}") => &things.exception,
             path if path.starts_with("/v1/tenants/{id}") => &things.tenant,
             path if path.starts_with("/v1/test-clocks/{id}") => &things.clock,
             path if path.starts_with("/api/ai/") => &things.pool,
@@ -62,6 +69,7 @@ impl Operation {
             ("{pool}", pool.as_str()),
             ("{id}", id),
             ("{key_id}", &things.key),
+            ("{tenant_id}", &things.tenant),
         ]
         .into_iter()
         .chain([("{code}", MARK), ("{run_id}", things.pool.as_str())])
@@ -165,6 +173,20 @@ async fn owner() -> (TestApp, Things) {
     let hold = json!({"credits": 10, "user_id": MARK});
     let hold = app.book(&format!("workspace:{MARK}/holds"), hold).await;
     let hold = hold.expect(201).body;
+    let gift = json!({"percent_off": 100, "once_per_pool": false});
+    let path = format!("/v1/promo-codes/{MARK}");
+    app.put(&path).json(&gift).send().await.expect(201);
+    let path = format!("/v1/pools/workspace:{MARK}/checkouts");
+    let checkout = json!({
+        "credits": 100, "promo_code": MARK, "user_id": MARK,
+        "success_url": format!("https://{MARK}.example"), "cancel_url": "https://a.example",
+    });
+    let checkout = app.post(&path).json(&checkout).send().await;
+    let checkout = checkout.expect(201).body;
+    let settings = json!({"api_key": MARK, "webhook_secrets": [MARK]});
+    let path = "/v1/payments/stripe";
+    app.put(path).json(&settings).send().await.expect(200);
+    let exception = exception(&app).await;
     let clock = json!({"now": "2026-01-31T10:00:00Z"});
     let clock = app
         .post("/v1/test-clocks")
@@ -188,11 +210,23 @@ async fn owner() -> (TestApp, Things) {
         pool: MARK.to_owned(),
         debit: id(&debit),
         hold: id(&hold),
+        checkout: id(&checkout),
+        exception: id(&exception),
         tenant: app.tenant.clone(),
         key: id(&key),
         clock: id(&clock),
     };
     (app, things)
+}
+
+/// A payment of the owner's that could not be credited.
+async fn exception(app: &TestApp) -> Value {
+    let mut payment = app.payment(MARK);
+    payment.metadata = json!({"pool": MARK, "credits": MARK});
+    let body = payment.completed().to_string();
+    let signature = sign(app.clock.now().timestamp(), &body, MARK);
+    app.deliver_raw(&body, Some(&signature)).await.expect(200);
+    app.exceptions().await.remove(0)
 }
 
 /// Everything the owner can read of what is its own.
@@ -205,9 +239,13 @@ async fn state(app: &TestApp, things: &Things) -> Vec<Value> {
         format!("/v1/pools/instance:{MARK}/transactions"),
         "/v1/pools".to_owned(),
         "/v1/purchases".to_owned(),
+        "/v1/payments/exceptions".to_owned(),
         "/v1/plans?limit=200".to_owned(),
         "/v1/operations?limit=200".to_owned(),
         "/v1/addon-terms".to_owned(),
+        "/v1/promo-codes".to_owned(),
+        "/v1/payments/stripe".to_owned(),
+        format!("/v1/pools/workspace:{MARK}/checkouts/{}", things.checkout),
     ] {
         state.push(app.get(&path).send().await.expect(200).body);
     }
@@ -246,6 +284,7 @@ async fn a_stranger_sees_and_moves_nothing() {
     let own_things = [
         "/v1/plans/{code}",
         "/v1/operations/{code}",
+        "/v1/promo-codes/{code}",
         "/v1/pools/{pool}",
     ];
     for operation in operations(&app).await.iter().filter(|it| !it.open) {
@@ -269,6 +308,8 @@ async fn a_stranger_sees_and_moves_nothing() {
             ("tenant", &things.tenant),
             ("debit", &things.debit),
             ("hold", &things.hold),
+            ("checkout", &things.checkout),
+            ("exception", &things.exception),
         ] {
             assert!(
                 !reply.text.contains(id.as_str()),
@@ -302,6 +343,10 @@ async fn without_a_key_only_the_service_itself_answers() {
         ] {
             let reply = operation.send(&app.with_key(bearer), &things).await;
             match operation.open {
+                // Who signs it speaks, and that is nobody here.
+                true if operation.path.ends_with("/webhook") => {
+                    drop(reply.refused(400, "signature_invalid"));
+                }
                 true => assert_eq!(reply.status, 200, "{}", operation.name()),
                 false => drop(reply.refused(401, "unauthorized")),
             }
@@ -312,7 +357,14 @@ async fn without_a_key_only_the_service_itself_answers() {
     }
     assert_eq!(
         open,
-        ["/docs", "/livez", "/metrics", "/openapi.json", "/readyz"]
+        [
+            "/docs",
+            "/livez",
+            "/metrics",
+            "/openapi.json",
+            "/readyz",
+            "/v1/payments/stripe/{tenant_id}/webhook",
+        ]
     );
     assert_eq!(app.with_key("").get("/docs").send().await.status, 200);
 }
@@ -349,7 +401,12 @@ async fn a_key_bound_to_a_pool_knows_no_other() {
             assert!([403, 404].contains(&reply.status), "{name}: {}", reply.text);
         }
         // What is sold is the tenant's, not a pool's.
-        let of_the_tenant = ["/v1/plans", "/v1/operations", "/v1/addon-terms"];
+        let of_the_tenant = [
+            "/v1/plans",
+            "/v1/operations",
+            "/v1/addon-terms",
+            "/v1/promo-codes",
+        ];
         let told = operation.path_of(&things).contains(MARK)
             || operation
                 .body_of(&things)
@@ -410,17 +467,22 @@ async fn each_scope_opens_its_own_operations_only() {
         match &operation.method {
             _ if operation.open || path == "/v1/tenants" || path == "/v1/tenants/{id}" => None,
             _ if path.starts_with("/v1/tenants/{id}/keys") => Some("keys:write"),
+            _ if path == "/v1/payments/stripe" => Some("purchases:write"),
+            _ if path.starts_with("/v1/payments/exceptions") => Some("purchases:write"),
+            _ if path.ends_with("/checkouts/quote") => Some("balances:read"),
             method if method == "GET" => Some("balances:read"),
             _ if path == "/v1/balances" || path.ends_with("/authorize") => Some("balances:read"),
             _ if path.contains("/debits") => Some("debits:write"),
             _ if path.contains("/holds") || path.contains("/runs/") => Some("debits:write"),
             _ if post && path.ends_with("/purchases") => Some("purchases:write"),
+            _ if post && path.ends_with("/checkouts") => Some("purchases:write"),
             _ if path.ends_with("/adjustments") => Some("admin"),
             _ if path == "/v1/pools/{pool}" || path.contains("/test-clocks") => Some("pools:write"),
             _ if path.starts_with("/v1/plans") || path.starts_with("/v1/operations") => {
                 Some("catalog:write")
             }
             _ if path == "/v1/addon-terms" => Some("catalog:write"),
+            _ if path.starts_with("/v1/promo-codes") => Some("catalog:write"),
             _ => panic!("{} needs a scope here", operation.name()),
         }
     };

@@ -17,7 +17,7 @@ async fn resolve(app: &TestApp, exception: &Value, how: &str, body: &Value) -> R
 
 /// The service with one payment that named a pool which is not there.
 async fn with_exception() -> (TestApp, Value) {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let mut payment = app.payment("pi_1");
     payment.metadata["pool"] = json!("workspace:nowhere");
     app.deliver(&payment.completed()).await.expect(200);
@@ -27,7 +27,7 @@ async fn with_exception() -> (TestApp, Value) {
 
 #[tokio::test]
 async fn what_is_ours_and_cannot_be_credited_is_kept_with_its_reason() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     for (pool, plan) in [("workspace:f", "free"), ("workspace:c", "pro")] {
         app.put_pool(pool, json!({"plan": plan})).await.expect(201);
     }
@@ -85,7 +85,7 @@ async fn what_is_ours_and_cannot_be_credited_is_kept_with_its_reason() {
 
 #[tokio::test]
 async fn a_payment_whose_validity_is_over_is_kept() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let event = app.payment("pi_1").completed();
     app.at("2027-01-31T10:00:00Z");
     app.deliver(&event).await.expect(200);
@@ -94,7 +94,7 @@ async fn a_payment_whose_validity_is_over_is_kept() {
 
 #[tokio::test]
 async fn a_payment_credited_with_other_terms_is_kept() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let body = json!({"credits": 400, "payment_reference": "pi_1"});
     let path = format!("/v1/pools/{POOL}/purchases");
     app.post(&path).json(&body).send().await.expect(201);
@@ -177,7 +177,7 @@ async fn what_was_refunded_meanwhile_is_taken_back_at_once() {
 
 #[tokio::test]
 async fn credits_that_were_not_named_are_asked_for() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let mut payment = app.payment("pi_1");
     payment.metadata = json!({"pool": POOL});
     app.deliver(&payment.completed()).await.expect(200);
@@ -237,7 +237,7 @@ async fn delivered_again_once_its_pool_is_there_it_is_credited() {
 
 #[tokio::test]
 async fn exceptions_are_listed_by_status_and_by_page() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     for n in 0..3 {
         let mut payment = app.payment(&format!("pi_{n}"));
         payment.metadata["pool"] = json!("workspace:nowhere");

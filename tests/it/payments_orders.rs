@@ -7,7 +7,7 @@ use credit_ledger::ledger::{Actor, Attribution, Command, Credits, NewHold, Relea
 use serde_json::{Value, json};
 
 use crate::support::TestApp;
-use crate::support::stripe::Payment;
+use crate::support::webhook::Payment;
 
 const POOL: &str = "workspace:w";
 
@@ -53,7 +53,7 @@ async fn end(app: &TestApp, pool: &str, events: &[Value]) -> Value {
 
 /// Delivers the events of one payment in every order, each on a pool of its own.
 async fn in_every_order(events: impl Fn(&Payment) -> Vec<Value>, expected: &Value) {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let count = orders(&events(&app.payment("pi"))).len();
     for n in 0..count {
         let pool = format!("workspace:p{n}");
@@ -127,7 +127,7 @@ async fn two_partial_refunds_and_a_lost_dispute_end_alike_in_every_order() {
 
 #[tokio::test]
 async fn all_events_at_once_end_as_one_by_one() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     for n in 0..10 {
         let payment = app.payment(&format!("pi_{n}"));
         let events = [
@@ -153,7 +153,7 @@ async fn all_events_at_once_end_as_one_by_one() {
 
 #[tokio::test]
 async fn a_dispute_is_known_by_its_charge_where_it_names_no_payment() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     app.deliver(&payment.completed()).await.expect(200);
     app.deliver(&payment.refunded(100)).await.expect(200);
@@ -166,7 +166,7 @@ async fn a_dispute_is_known_by_its_charge_where_it_names_no_payment() {
 
 #[tokio::test]
 async fn a_full_refund_moves_the_validity_back_to_what_still_stands() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     app.at("2026-02-10T00:00:00Z");
     app.deliver(&app.payment("pi_1").completed())
         .await
@@ -197,7 +197,7 @@ async fn send(app: &TestApp, command: Command) -> Reply {
 
 #[tokio::test]
 async fn what_is_held_is_collected_once_it_is_released() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     app.deliver(&payment.completed()).await.expect(200);
     let hold = NewHold {
@@ -229,7 +229,7 @@ async fn what_is_held_is_collected_once_it_is_released() {
 
 #[tokio::test]
 async fn a_closed_pool_gives_and_takes_nothing_any_more() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     app.deliver(&payment.completed()).await.expect(200);
     app.delete(&format!("/v1/pools/{POOL}"))

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::Executor;
 
-use crate::support::stripe::{SECRET, sign};
+use crate::support::webhook::{SECRET, sign};
 use crate::support::{Reply, TestApp};
 
 const POOL: &str = "workspace:w";
@@ -28,7 +28,7 @@ async fn assert_untouched(app: &TestApp) {
 
 #[tokio::test]
 async fn a_paid_session_is_credited_with_the_events_time() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let mut payment = app.payment("pi_1");
     payment.metadata["user_id"] = json!("u-7");
     let event = payment.completed();
@@ -59,7 +59,7 @@ async fn a_paid_session_is_credited_with_the_events_time() {
 
 #[tokio::test]
 async fn only_who_knows_a_secret_is_believed() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let body = app.payment("pi_1").completed().to_string();
     let now = app.clock.now().timestamp();
     let good = sign(now, &body, SECRET);
@@ -87,7 +87,7 @@ async fn only_who_knows_a_secret_is_believed() {
 
 #[tokio::test]
 async fn while_a_secret_is_rotated_both_are_good() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     app.take_events(&["whsec_new", SECRET]).await;
     let now = app.clock.now().timestamp();
     for (reference, secret) in [("pi_1", SECRET), ("pi_2", "whsec_new")] {
@@ -103,7 +103,7 @@ async fn while_a_secret_is_rotated_both_are_good() {
 
 #[tokio::test]
 async fn an_event_at_another_tenants_door_is_refused() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let (other, stranger) = app.operator.new_tenant("live").await;
     let body = app.payment("pi_1").completed().to_string();
     let signature = sign(app.clock.now().timestamp(), &body, SECRET);
@@ -126,7 +126,7 @@ async fn an_event_at_another_tenants_door_is_refused() {
 
 #[tokio::test]
 async fn what_is_not_for_credits_or_not_paid_makes_no_noise() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     let with = |changes: Value| {
         let mut session = payment.session();
@@ -166,7 +166,7 @@ async fn what_is_not_for_credits_or_not_paid_makes_no_noise() {
 
 #[tokio::test]
 async fn a_signed_body_that_is_no_event_is_said_so() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     for body in ["", "{", "[]", "{\"id\":\"evt_1\"}"] {
         let signature = sign(app.clock.now().timestamp(), body, SECRET);
         let reply = app.deliver_raw(body, Some(&signature)).await;
@@ -180,7 +180,7 @@ async fn a_signed_body_that_is_no_event_is_said_so() {
 
 #[tokio::test]
 async fn a_late_payment_is_credited_when_the_money_is_there() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     let mut session = payment.session();
     session["payment_status"] = json!("unpaid");
@@ -196,7 +196,7 @@ async fn a_late_payment_is_credited_when_the_money_is_there() {
 
 #[tokio::test]
 async fn fifty_deliveries_at_once_credit_once() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     let (one, kind) = (
         payment.completed(),
@@ -219,7 +219,7 @@ async fn fifty_deliveries_at_once_credit_once() {
 
 #[tokio::test]
 async fn recorded_and_told_at_once_it_is_credited_once() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let event = app.payment("pi_1").completed();
     let body = json!({"credits": 500, "payment_reference": "pi_1"});
     let path = format!("/v1/pools/{POOL}/purchases");
@@ -245,7 +245,7 @@ async fn recorded_and_told_at_once_it_is_credited_once() {
 
 #[tokio::test]
 async fn a_refund_waits_for_a_payment_that_is_recorded_by_hand() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     app.deliver(&payment.refunded(250)).await.expect(200);
     assert!(
@@ -264,7 +264,7 @@ async fn a_refund_waits_for_a_payment_that_is_recorded_by_hand() {
 
 #[tokio::test]
 async fn a_payment_delivered_after_the_expiry_reinstates_what_lapsed() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     app.deliver(&app.payment("pi_1").completed())
         .await
         .expect(200);
@@ -303,7 +303,7 @@ async fn a_payment_is_not_credited_as_made_after_its_test_clock() {
 
 #[tokio::test]
 async fn a_session_without_a_payment_intent_goes_by_its_own_id() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("x");
     let mut session = payment.session();
     session["payment_intent"] = Value::Null;
@@ -316,7 +316,7 @@ async fn a_session_without_a_payment_intent_goes_by_its_own_id() {
 
 #[tokio::test]
 async fn what_cannot_be_done_now_is_done_later_without_another_delivery() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let mut blocker = app.database.connect().await;
     blocker.execute("BEGIN").await.expect("a transaction");
     blocker
@@ -355,7 +355,7 @@ async fn what_cannot_be_done_now_is_done_later_without_another_delivery() {
 
 #[tokio::test]
 async fn a_refund_that_was_not_settled_is_settled_by_the_job() {
-    let app = TestApp::with_stripe().await;
+    let app = TestApp::with_events().await;
     let payment = app.payment("pi_1");
     app.deliver(&payment.completed()).await.expect(200);
     // As if the service had been killed after the refund was taken in.

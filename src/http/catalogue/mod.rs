@@ -1,4 +1,4 @@
-//! What a tenant sells: plans, operations, add-on terms.
+//! What a tenant sells: plans, operations, add-on terms, promo codes.
 //!
 //! Each change is decided on what is stored at that moment, while nobody else changes it; what a
 //! plan or a price means for a pool is the ledger's.
@@ -7,6 +7,7 @@ mod addon_terms;
 mod operations;
 mod plan_request;
 mod plans;
+mod promo_codes;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -20,6 +21,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(plans::routes())
         .merge(operations::routes())
         .merge(addon_terms::routes())
+        .merge(promo_codes::routes())
 }
 
 /// A key is only good while its tenant is there, so this is no client's mistake.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::codes;
 use super::middleware::REQUEST_ID;
 use super::problem::Problem;
-use crate::ledger::{Code, IdempotencyKey, Label, PoolName, TenantId};
+use crate::ledger::{Code, IdempotencyKey, Label, PoolName, PromoCode, TenantId, TextError};
 
 pub use body::{Body, MAX_BODY_BYTES, OptionalBody, RawBody, parse_json};
 pub use query::Query;
@@ -45,6 +45,10 @@ pub struct PathCode(pub Code);
 /// The run in `{run_id}`.
 #[derive(Clone, Debug)]
 pub struct PathRun(pub Label);
+
+/// The promo code in `{code}`.
+#[derive(Clone, Debug)]
+pub struct PathPromoCode(pub PromoCode);
 
 /// The text in `{id}`, where it is the client's own.
 #[derive(Clone, Debug)]
@@ -120,10 +124,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathCode {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let code = path_param(parts, state, "code").await?;
-        code.parse()
-            .map(Self)
-            .map_err(|error: crate::ledger::TextError| Problem::invalid("code", error.to_string()))
+        parsed_code(parts, state).await.map(Self)
     }
 }
 
@@ -136,6 +137,24 @@ impl<S: Send + Sync> FromRequestParts<S> for PathRun {
             .map(Self)
             .map_err(|error| Problem::invalid("run_id", error.to_string()))
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathPromoCode {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parsed_code(parts, state).await.map(Self)
+    }
+}
+
+async fn parsed_code<T, S>(parts: &mut Parts, state: &S) -> Result<T, Problem>
+where
+    T: FromStr<Err = TextError>,
+    S: Send + Sync,
+{
+    let code = path_param(parts, state, "code").await?;
+    code.parse()
+        .map_err(|error: TextError| Problem::invalid("code", error.to_string()))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathText {

@@ -5,6 +5,7 @@ pub mod client;
 pub mod postgres;
 pub mod process;
 pub mod stripe;
+pub mod webhook;
 
 use std::future::pending;
 use std::ops::Deref;
@@ -18,16 +19,21 @@ use credit_ledger::lanes::{LaneLimits, Lanes};
 use credit_ledger::payments::{PaymentOptions, Payments};
 use credit_ledger::store::Store;
 use credit_ledger::{config::Secret, telemetry};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 pub use client::{Client, OPERATOR_KEY, Reply};
 pub use postgres::Database;
+pub use stripe::Stripe;
 
 /// When the tests begin: a day that not every month has.
 pub const START: &str = "2026-01-31T10:00:00Z";
 
 /// The key for secrets of every service in this process.
 pub const SECRETS_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// The key that tenants have of the stand-in.
+pub const STRIPE_KEY: &str = "sk_test_of_the_tests_9f3c";
 
 /// Where no Stripe is.
 const NO_STRIPE: &str = "http://127.0.0.1:1";
@@ -40,6 +46,7 @@ pub struct TestApp {
     pub database: Database,
     pub store: Store,
     pub lanes: Lanes,
+    pub payments: Payments,
     admin: Client,
 }
 
@@ -62,10 +69,28 @@ impl TestApp {
         Self::with_tenant("sandbox").await
     }
 
+    /// A service with a live tenant that has told how its Stripe, a stand-in, is reached.
+    pub async fn with_stripe() -> (Self, Stripe) {
+        let stripe = Stripe::start().await;
+        let app = Self::with_options("live", stripe_options(&stripe)).await;
+        let settings = json!({"api_key": STRIPE_KEY, "webhook_secrets": ["whsec_of_the_tests"]});
+        app.put("/v1/payments/stripe")
+            .json(&settings)
+            .send()
+            .await
+            .expect(200);
+        (app, stripe)
+    }
+
     async fn with_tenant(mode: &str) -> Self {
+        Self::with_options(mode, payment_options()).await
+    }
+
+    async fn with_options(mode: &str, options: PaymentOptions) -> Self {
         let database = Database::create().await;
         let clock = ManualClock::new(time(START));
-        let (operator, store, lanes) = serve(&database.url, clock.clone()).await;
+        let (operator, store, lanes, payments) =
+            serve_with(&database.url, clock.clone(), options).await;
         let (tenant, admin) = operator.new_tenant(mode).await;
         Self {
             operator,
@@ -74,6 +99,7 @@ impl TestApp {
             database,
             store,
             lanes,
+            payments,
             admin,
         }
     }
@@ -125,6 +151,16 @@ impl TestApp {
 
 /// Serves a database in this process; gives a client with the operator's key.
 pub async fn serve(url: &str, clock: ManualClock) -> (Client, Store, Lanes) {
+    let (client, store, lanes, _) = serve_with(url, clock, payment_options()).await;
+    (client, store, lanes)
+}
+
+/// The same with other settings of payments.
+pub async fn serve_with(
+    url: &str,
+    clock: ManualClock,
+    options: PaymentOptions,
+) -> (Client, Store, Lanes, Payments) {
     let store = Store::new(url, 4).expect("a good URL");
     store.run_as(Some("credit_ledger_app"));
     let clock = Clock::from(clock);
@@ -141,22 +177,18 @@ pub async fn serve(url: &str, clock: ManualClock) -> (Client, Store, Lanes) {
         "http://{}",
         listener.local_addr().expect("it has an address")
     );
+    let payments = Payments::new(store.clone(), lanes.clone(), clock.clone(), options);
     let app = App::new(Services {
         store: store.clone(),
         lanes: lanes.clone(),
-        payments: Payments::new(
-            store.clone(),
-            lanes.clone(),
-            clock.clone(),
-            payment_options(),
-        ),
+        payments: payments.clone(),
         clock,
         operator_key: Some(OperatorKey::new(&Secret::new(OPERATOR_KEY))),
         ready: Readiness::default(),
         metrics: telemetry::metrics(),
     });
     tokio::spawn(http::serve(listener, app, pending()));
-    (Client::new(&base), store, lanes)
+    (Client::new(&base), store, lanes, payments)
 }
 
 /// A key for secrets, and a provider that is not there.
@@ -164,6 +196,14 @@ pub fn payment_options() -> PaymentOptions {
     PaymentOptions {
         secrets_key: Some(SECRETS_KEY.parse().expect("a good key")),
         stripe_api_base: NO_STRIPE.parse().expect("a good address"),
+    }
+}
+
+/// A key for secrets, and this stand-in.
+pub fn stripe_options(stripe: &Stripe) -> PaymentOptions {
+    PaymentOptions {
+        stripe_api_base: stripe.base.parse().expect("a good address"),
+        ..payment_options()
     }
 }
 

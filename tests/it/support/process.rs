@@ -23,9 +23,15 @@ impl Service {
 
     /// The same with more settings.
     pub async fn start_with(url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_logging(url, settings, Stdio::inherit()).await
+    }
+
+    /// The same with a place for the log.
+    pub async fn start_logging(url: &str, settings: &[(&str, &str)], log: Stdio) -> Self {
         let mut child = command("serve", url)
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("the binary starts");
         let stdout = child.stdout.take().expect("its output is piped");
@@ -89,8 +95,18 @@ impl Service {
 
 /// Runs a command of the binary to its end: exit code and what it printed.
 pub async fn run(arguments: &[&str], url: &str) -> (Option<i32>, String) {
+    run_with(arguments, url, &[]).await
+}
+
+/// The same with more settings.
+pub async fn run_with(
+    arguments: &[&str],
+    url: &str,
+    settings: &[(&str, &str)],
+) -> (Option<i32>, String) {
     let (first, rest) = arguments.split_first().expect("a command");
     let output = command(first, url)
+        .envs(settings.iter().copied())
         .args(rest)
         .output()
         .await

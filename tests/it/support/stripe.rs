@@ -1,156 +1,312 @@
-//! Stripe as a webhook sees it: events in its documented shapes, signed as it signs them.
+//! A stand-in for Stripe: the few endpoints that are used, in Stripe's documented shapes.
+//!
+//! It records what it is asked, honours idempotency keys as Stripe does, and can be told to be
+//! slow, to fail, to talk rubbish, or to hang up in the middle of an answer.
 
-use credit_ledger::clock::Clock;
-use credit_ledger::jobs::payments::{self, Place, Retried};
-use credit_ledger::payments::Payments;
-use hmac::{Hmac, KeyInit, Mac};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
 use serde_json::{Value, json};
-use sha2::Sha256;
+use tokio::net::TcpListener;
 
-use super::{Reply, TestApp, payment_options};
+use super::{START, time};
 
-/// What the tenant's events are signed with.
-pub const SECRET: &str = "whsec_of_the_tests";
-
-/// The header `Stripe-Signature` of a body.
-pub fn sign(at: i64, body: &str, secret: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key is good");
-    mac.update(format!("{at}.{body}").as_bytes());
-    let bytes = mac.finalize().into_bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={at},v1={hex}")
+/// How the stand-in behaves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mood {
+    Good,
+    Slow(Duration),
+    Answers(u16),
+    Rubbish,
+    HangsUp,
 }
 
-/// A payment of 500 cents for 500 credits of `workspace:w`, and the events that tell of it.
+/// A question it was asked.
 #[derive(Clone, Debug)]
-pub struct Payment {
-    pub reference: String,
-    pub metadata: Value,
-    pub amount: i64,
-    pub created: i64,
+pub struct Asked {
+    pub path: String,
+    pub bearer: String,
+    pub idempotency_key: String,
+    pub form: BTreeMap<String, String>,
 }
 
-impl Payment {
-    pub fn new(reference: &str, created: i64) -> Self {
-        Self {
-            reference: reference.to_owned(),
-            metadata: json!({"pool": "workspace:w", "credits": "500"}),
-            amount: 500,
-            created,
-        }
-    }
+type Fields = Vec<(String, String)>;
 
-    pub fn session(&self) -> Value {
-        json!({
-            "id": format!("cs_{}", self.reference), "object": "checkout.session",
-            "mode": "payment", "payment_status": "paid", "status": "complete",
-            "payment_intent": self.reference, "amount_total": self.amount, "currency": "usd",
-            "metadata": self.metadata, "customer_details": {"email": "a@example.com"},
-        })
-    }
-
-    pub fn completed(&self) -> Value {
-        self.event("checkout.session.completed", "completed", &self.session())
-    }
-
-    pub fn refunded(&self, amount: i64) -> Value {
-        let charge = json!({
-            "id": format!("ch_{}", self.reference), "object": "charge",
-            "payment_intent": self.reference, "amount": self.amount, "amount_captured": self.amount,
-            "amount_refunded": amount, "refunded": amount == self.amount, "currency": "usd",
-        });
-        self.event("charge.refunded", &format!("refunded{amount}"), &charge)
-    }
-
-    pub fn disputed(&self, step: &str, status: &str, amount: i64) -> Value {
-        let dispute = json!({
-            "id": format!("dp_{}", self.reference), "object": "dispute",
-            "charge": format!("ch_{}", self.reference), "payment_intent": self.reference,
-            "amount": amount, "currency": "usd", "reason": "fraudulent", "status": status,
-        });
-        let kind = format!("charge.dispute.{step}");
-        self.event(&kind, &format!("{step}-{status}"), &dispute)
-    }
-
-    pub fn event(&self, kind: &str, id: &str, object: &Value) -> Value {
-        json!({
-            "id": format!("evt_{}_{id}", self.reference), "object": "event", "type": kind,
-            "api_version": "2025-09-30.clover", "created": self.created, "livemode": false,
-            "data": {"object": object}, "pending_webhooks": 1,
-            "request": {"id": null, "idempotency_key": null},
-        })
-    }
+struct Inner {
+    mood: Mood,
+    now: i64,
+    page: usize,
+    asked: Vec<Asked>,
+    /// Oldest first.
+    sessions: Vec<Value>,
+    answered: HashMap<String, (Fields, Value)>,
 }
 
-impl TestApp {
-    /// A service with a tenant that takes Stripe's events, and a pool that may buy.
-    pub async fn with_stripe() -> Self {
-        let app = Self::start().await;
-        app.take_events(&[SECRET]).await;
-        app.put_pool("workspace:w", json!({"plan": "pro"}))
+/// The stand-in. Clones share it.
+#[derive(Clone)]
+pub struct Stripe {
+    pub base: String,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Stripe {
+    /// Listens on a port of its own.
+    pub async fn start() -> Self {
+        let inner = Arc::new(Mutex::new(Inner {
+            mood: Mood::Good,
+            now: time(START).timestamp(),
+            page: 100,
+            asked: Vec::new(),
+            sessions: Vec::new(),
+            answered: HashMap::new(),
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0")
             .await
-            .expect(201);
-        app
+            .expect("a port is free");
+        let address = listener.local_addr().expect("it has an address");
+        let stripe = Self {
+            base: format!("http://{address}"),
+            inner,
+        };
+        let router = Router::new()
+            .route("/v1/checkout/sessions", post(create).get(list))
+            .route("/v1/checkout/sessions/{id}", get(read_session))
+            .route("/v1/payment_intents/{id}", get(read_intent))
+            .layer(axum::middleware::from_fn_with_state(stripe.clone(), moody))
+            .with_state(stripe.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        stripe
     }
 
-    /// Sets the secrets that events may be signed with.
-    pub async fn take_events(&self, secrets: &[&str]) {
-        let body = json!({"webhook_secrets": secrets});
-        let put = self.put("/v1/payments/stripe").json(&body).send().await;
-        put.expect(200);
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no test panics in here")
     }
 
-    /// A payment made now.
-    pub fn payment(&self, reference: &str) -> Payment {
-        Payment::new(reference, self.clock.now().timestamp())
+    /// Has it behave so from now on.
+    pub fn be(&self, mood: Mood) {
+        self.inner().mood = mood;
     }
 
-    /// Where the tenant's events go.
-    pub fn webhook(&self) -> String {
-        format!("/v1/payments/stripe/{}/webhook", self.tenant)
+    /// Puts its clock to an instant.
+    pub fn at(&self, instant: &str) {
+        self.inner().now = time(instant).timestamp();
     }
 
-    /// Delivers an event as Stripe would now.
-    pub async fn deliver(&self, event: &Value) -> Reply {
-        let body = event.to_string();
-        let signature = sign(self.clock.now().timestamp(), &body, SECRET);
-        self.deliver_raw(&body, Some(&signature)).await
+    /// Has lists come in pages of so many.
+    pub fn pages_of(&self, count: usize) {
+        self.inner().page = count;
     }
 
-    /// Delivers a body with this signature.
-    pub async fn deliver_raw(&self, body: &str, signature: Option<&str>) -> Reply {
-        let call = self
-            .with_key("")
-            .call(reqwest::Method::POST, &self.webhook());
-        let call = call.raw(body.to_owned());
-        match signature {
-            Some(signature) => call.set("stripe-signature", signature).send().await,
-            None => call.send().await,
+    /// What it was asked so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.inner().asked.clone()
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.inner().sessions.len()
+    }
+
+    /// Changes a session: the last one of a checkout.
+    fn change(&self, checkout: &str, change: impl FnOnce(&mut Value)) {
+        let mut inner = self.inner();
+        let session = inner
+            .sessions
+            .iter_mut()
+            .rev()
+            .find(|session| session["client_reference_id"] == checkout)
+            .expect("the checkout has a session");
+        change(session);
+    }
+
+    /// The customer pays a checkout: gives the payment's name.
+    pub fn pay(&self, checkout: &str) -> String {
+        let now = self.inner().now;
+        let intent = format!("pi_{}", checkout.replace('-', ""));
+        self.change(checkout, |session| {
+            session["status"] = json!("complete");
+            session["payment_status"] = json!("paid");
+            session["payment_intent"] = json!({
+                "id": intent, "object": "payment_intent", "status": "succeeded",
+                "latest_charge": {
+                    "id": "ch_1", "object": "charge", "amount": session["amount_total"],
+                    "amount_refunded": 0, "created": now, "disputed": false, "paid": true,
+                },
+            });
+        });
+        intent
+    }
+
+    /// The customer lets a checkout's page expire.
+    pub fn expire(&self, checkout: &str) {
+        self.change(checkout, |session| session["status"] = json!("expired"));
+    }
+
+    /// The customer gets so much back.
+    pub fn refund(&self, checkout: &str, cents: i64) {
+        self.change(checkout, |session| {
+            session["payment_intent"]["latest_charge"]["amount_refunded"] = json!(cents);
+        });
+    }
+
+    /// Adds a session that somebody else made.
+    pub fn add(&self, session: Value) {
+        self.inner().sessions.push(session);
+    }
+
+    /// A session in Stripe's shape.
+    fn new_session(&self, form: &Fields) -> Value {
+        let value = |name: &str| {
+            let found = form.iter().find(|(field, _)| field == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let mut inner = self.inner();
+        let id = format!("cs_test_{}", inner.sessions.len() + 1);
+        let amount = value("line_items[0][price_data][unit_amount]");
+        let amount: Option<i64> = amount.and_then(|amount| amount.parse().ok());
+        let metadata: serde_json::Map<String, Value> = form
+            .iter()
+            .filter_map(|(field, value)| {
+                let name = field.strip_prefix("metadata[")?.strip_suffix(']')?;
+                Some((name.to_owned(), json!(value)))
+            })
+            .collect();
+        let session = json!({
+            "id": id, "object": "checkout.session", "mode": value("mode"), "status": "open",
+            "payment_status": "unpaid", "amount_total": amount, "created": inner.now,
+            "expires_at": inner.now + 86_400, "currency": value("line_items[0][price_data][currency]"),
+            "client_reference_id": value("client_reference_id"), "metadata": metadata,
+            "payment_intent": null, "success_url": value("success_url"), "livemode": false,
+            "url": format!("https://checkout.stripe.com/c/pay/{id}"),
+        });
+        inner.sessions.push(session.clone());
+        session
+    }
+}
+
+/// Records the question, and answers by the mood.
+async fn moody(State(stripe): State<Stripe>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 20)
+        .await
+        .unwrap_or_else(|_| Bytes::new());
+    let mood = {
+        let mut inner = stripe.inner();
+        let form = fields(&bytes);
+        inner.asked.push(Asked {
+            path: parts.uri.path().to_owned(),
+            bearer: header(&parts.headers, "authorization"),
+            idempotency_key: header(&parts.headers, "idempotency-key"),
+            form: form.into_iter().collect(),
+        });
+        inner.mood.clone()
+    };
+    let request = Request::from_parts(parts, Body::from(bytes));
+    match mood {
+        Mood::Good => next.run(request).await,
+        Mood::Slow(pause) => {
+            tokio::time::sleep(pause).await;
+            next.run(request).await
+        }
+        Mood::Answers(status) => refuse(status, "api_error", "something"),
+        Mood::Rubbish => (StatusCode::OK, "<html>hello</html>").into_response(),
+        Mood::HangsUp => {
+            let lost = futures_util::stream::iter([
+                Ok(Bytes::from_static(b"{\"id\":")),
+                Err(std::io::Error::other("gone")),
+            ]);
+            (StatusCode::OK, Body::from_stream(lost)).into_response()
         }
     }
+}
 
-    /// The exceptions, newest first.
-    pub async fn exceptions(&self) -> Vec<Value> {
-        let page = self.get("/v1/payments/exceptions").send().await.expect(200);
-        page.body["data"].as_array().expect("a page").clone()
-    }
+fn header(headers: &HeaderMap, name: &str) -> String {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}
 
-    /// The tenant's purchases, newest first.
-    pub async fn purchases(&self) -> Vec<Value> {
-        let page = self.get("/v1/purchases").send().await.expect(200);
-        page.body["data"].as_array().expect("a page").clone()
-    }
+fn refuse(status: u16, kind: &str, code: &str) -> Response {
+    let error = json!({"type": kind, "code": code, "message": "as Stripe says it"});
+    let status = StatusCode::from_u16(status).expect("a status");
+    (status, Json(json!({"error": error}))).into_response()
+}
 
-    /// One go of the job that tries payments again.
-    pub async fn retry_payments(&self) -> Retried {
-        let clock = Clock::from(self.clock.clone());
-        let handle = Payments::new(
-            self.store.clone(),
-            self.lanes.clone(),
-            clock.clone(),
-            payment_options(),
-        );
-        let retried = payments::retry(&self.store, &handle, &clock, &mut Place::default()).await;
-        retried.expect("the database is there")
+async fn create(
+    State(stripe): State<Stripe>,
+    headers: HeaderMap,
+    Form(form): Form<Fields>,
+) -> Response {
+    let key = header(&headers, "idempotency-key");
+    let earlier = stripe.inner().answered.get(&key).cloned();
+    match earlier {
+        Some((fields, answer)) if fields == form => Json(answer).into_response(),
+        Some(_) => refuse(400, "idempotency_error", "idempotency_error"),
+        None => {
+            let session = stripe.new_session(&form);
+            let answer = (form, session.clone());
+            stripe.inner().answered.insert(key, answer);
+            Json(session).into_response()
+        }
     }
+}
+
+async fn read_session(State(stripe): State<Stripe>, Path(id): Path<String>) -> Response {
+    let inner = stripe.inner();
+    let found = inner.sessions.iter().find(|session| session["id"] == id);
+    match found {
+        Some(session) => Json(session.clone()).into_response(),
+        None => refuse(404, "invalid_request_error", "resource_missing"),
+    }
+}
+
+async fn read_intent(State(stripe): State<Stripe>, Path(id): Path<String>) -> Response {
+    let inner = stripe.inner();
+    let intents = inner.sessions.iter().map(|it| &it["payment_intent"]);
+    match intents.into_iter().find(|intent| intent["id"] == id) {
+        Some(intent) => Json(intent.clone()).into_response(),
+        None => refuse(404, "invalid_request_error", "resource_missing"),
+    }
+}
+
+/// Newest first, as Stripe lists.
+async fn list(State(stripe): State<Stripe>, Query(query): Query<Fields>) -> Response {
+    let value = |name: &str| {
+        let found = query.iter().find(|(field, _)| field == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    let number = |name: &str| value(name).and_then(|value| value.parse::<i64>().ok());
+    let inner = stripe.inner();
+    let from = number("created[gte]").unwrap_or(i64::MIN);
+    let to = number("created[lt]").unwrap_or(i64::MAX);
+    let within = |session: &&Value| {
+        session["created"]
+            .as_i64()
+            .is_some_and(|at| (from..to).contains(&at))
+    };
+    let mut found: Vec<&Value> = inner.sessions.iter().rev().filter(within).collect();
+    if let Some(after) = value("starting_after") {
+        let place = found.iter().position(|session| session["id"] == after);
+        found.drain(..=place.expect("a session of the list"));
+    }
+    let has_more = found.len() > inner.page;
+    found.truncate(inner.page);
+    let list = json!({
+        "object": "list", "url": "/v1/checkout/sessions", "has_more": has_more, "data": found,
+    });
+    Json(list).into_response()
+}
+
+/// The fields of a form.
+fn fields(bytes: &[u8]) -> Fields {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let url = reqwest::Url::parse(&format!("http://x/?{text}")).expect("a form is a query");
+    url.query_pairs().into_owned().collect()
 }
