@@ -15,7 +15,7 @@ run: ## Install what is missing, then serve on 127.0.0.1:8080
 
 test: ## Install what is missing, then run all tests
 	@scripts/setup test
-	cargo test --locked
+	STRIPE_LIBRARY=$(CURDIR)/target/stripe/node_modules/stripe cargo test --locked
 
 demo: ## Serve with a sandbox tenant and some months of history
 	@scripts/setup run

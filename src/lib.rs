@@ -25,7 +25,7 @@
 //! - [`lanes`]: the single writer of each pool: queues, batches, back-pressure.
 //! - [`payments`]: money: a payment is credited once, a lost one is taken back.
 //! - [`http`]: requests to commands and reads, answers to JSON, refusals to status codes.
-//! - [`jobs`]: the sweeper, which makes due events durable.
+//! - [`jobs`]: what nobody asks for: due events made durable, what failed tried again.
 //! - [`cli`]: one binary, several commands.
 //! - [`config`], [`clock`], [`telemetry`], [`embedded`]: settings, time, logs and metrics, the
 //!   private Postgres of the zero-set-up start.

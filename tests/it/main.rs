@@ -26,6 +26,7 @@ mod purchases;
 mod reconcile;
 mod refunds;
 mod replicas;
+mod stripe_library;
 mod stripe_settings;
 mod stripe_webhook;
 mod support;

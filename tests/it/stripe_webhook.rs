@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::Executor;
 
-use crate::support::webhook::{SECRET, sign};
+use crate::promo_codes::{order, put_code, redeemed};
+use crate::support::webhook::{Payment, SECRET, sign};
 use crate::support::{Reply, TestApp};
 
 const POOL: &str = "workspace:w";
@@ -369,4 +370,67 @@ async fn a_refund_that_was_not_settled_is_settled_by_the_job() {
     assert_eq!(app.purchases().await[0]["status"], "refunded");
     assert_eq!(app.retry_payments().await.payments, 0);
     app.verify().await;
+}
+
+/// A checkout of ours for 500 credits with a promo code, and the event that it is paid.
+async fn sold_with_a_bonus(app: &TestApp) -> (String, Payment) {
+    let bonus = json!({"bonus_credits": 50, "max_redemptions": 1});
+    put_code(app, "BONUS", &bonus).await.expect(201);
+    let checkout = order(app, POOL, "k", Some("BONUS")).await.expect(201).body;
+    let id = checkout["id"].as_str().expect("an id").to_owned();
+    let mut payment = app.payment("pi_1");
+    payment.metadata = json!({"pool": POOL, "credits": "500", "checkout_id": id});
+    (format!("/v1/pools/{POOL}/checkouts/{id}"), payment)
+}
+
+#[tokio::test]
+async fn a_checkout_of_ours_is_honoured_on_the_terms_it_was_sold() {
+    let (app, _stripe) = TestApp::with_stripe().await;
+    app.put_pool(POOL, json!({"plan": "pro"})).await.expect(201);
+    let (path, payment) = sold_with_a_bonus(&app).await;
+    let terms = json!({
+        "step": 1_000, "minimum": 1_000, "price_cents_per_step": 1, "currency": "usd",
+        "validity_months": 12,
+    });
+    app.put("/v1/addon-terms")
+        .json(&terms)
+        .send()
+        .await
+        .expect(200);
+    app.deliver(&payment.completed()).await.expect(200);
+    let purchase = app.purchases().await.remove(0);
+    assert_eq!(
+        (&purchase["credits"], &purchase["bonus_credits"]),
+        (&json!(500), &json!(50))
+    );
+    assert_eq!(app.balance(POOL).await["addon"]["available"], 550);
+    let checkout = app.get(&path).send().await.expect(200).body;
+    assert_eq!(checkout["status"], "completed");
+    // Half of it back is half of the bonus back.
+    app.deliver(&payment.refunded(250)).await.expect(200);
+    assert_eq!(app.balance(POOL).await["addon"]["available"], 275);
+    // A page that is said to have expired after it was paid changes nothing.
+    let expired = payment.event("checkout.session.expired", "x", &payment.session());
+    app.deliver(&expired).await.expect(200);
+    let checkout = app.get(&path).send().await.expect(200).body;
+    assert_eq!(checkout["status"], "completed");
+    app.verify().await;
+}
+
+#[tokio::test]
+async fn a_checkout_that_expires_gives_its_redemption_back() {
+    let (app, _stripe) = TestApp::with_stripe().await;
+    app.put_pool(POOL, json!({"plan": "pro"})).await.expect(201);
+    let (path, payment) = sold_with_a_bonus(&app).await;
+    assert_eq!(redeemed(&app, "BONUS").await, (json!(1), 1));
+    let expired = payment.event("checkout.session.expired", "x", &payment.session());
+    for _ in 0..2 {
+        app.deliver(&expired).await.expect(200);
+        let checkout = app.get(&path).send().await.expect(200).body;
+        assert_eq!(checkout["status"], "expired");
+        assert_eq!(redeemed(&app, "BONUS").await, (json!(0), 0));
+    }
+    // Paid all the same, it is honoured.
+    app.deliver(&payment.completed()).await.expect(200);
+    assert_eq!(app.balance(POOL).await["addon"]["available"], 550);
 }
