@@ -291,7 +291,21 @@ async fn refused_by_payments(app: &TestApp) -> Vec<Reply> {
     let put = app.put("/v1/payments/stripe").json(&settings);
     put.send().await.expect(200);
     replies.push(order(app, "workspace:shop", "k", None).await);
+    replies.push(shop.deliver_raw("{}", None).await);
+    replies.push(resolved_twice(&shop).await);
     replies
+}
+
+async fn resolved_twice(shop: &TestApp) -> Reply {
+    let mut payment = shop.payment("pi_1");
+    payment.metadata["pool"] = json!("workspace:nowhere");
+    shop.deliver(&payment.completed()).await.expect(200);
+    let exception = shop.exceptions().await.remove(0);
+    let id = exception["id"].as_str().expect("an id");
+    let path = format!("/v1/payments/exceptions/{id}/dismiss");
+    let body = json!({"reason": "known"});
+    shop.post(&path).json(&body).send().await.expect(200);
+    shop.post(&path).json(&body).send().await
 }
 
 #[tokio::test]
