@@ -8,6 +8,7 @@ mod checkout;
 mod credit;
 mod overdue;
 mod provider;
+mod reconcile;
 mod sealing;
 mod settings;
 mod sold;
@@ -22,6 +23,7 @@ use provider::Stripe;
 pub use checkout::{Order, Ordered, Wish};
 pub use credit::Recipient;
 pub use provider::ProviderError;
+pub use reconcile::{Difference, DifferenceKind, Period, Reconciled};
 pub use settings::{PutStripeSettings, StripeSettings};
 pub use sold::Sold;
 
