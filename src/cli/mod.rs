@@ -7,6 +7,7 @@ mod demo;
 mod health;
 mod keys;
 mod migrate;
+mod reconcile;
 mod serve;
 mod table;
 mod tenants;
@@ -42,6 +43,8 @@ enum CommandLine {
     Migrate,
     /// Recompute all books from the journal; exit 1 and name the first bad entry if any is wrong
     Verify(verify::Arguments),
+    /// Hold the payment provider's payments against the books; exit 1 if differences remain
+    Reconcile(reconcile::Arguments),
     /// List or make tenants
     Tenants(tenants::Arguments),
     /// List, make or revoke a tenant's API keys
@@ -93,6 +96,7 @@ fn settings(command: &CommandLine) -> Result<Config, ConfigError> {
         CommandLine::Serve
         | CommandLine::Migrate
         | CommandLine::Verify(_)
+        | CommandLine::Reconcile(_)
         | CommandLine::Tenants(_)
         | CommandLine::Keys(_)
         | CommandLine::Demo
@@ -105,6 +109,7 @@ async fn run(command: CommandLine, config: Config) -> anyhow::Result<ExitCode> {
         CommandLine::Serve => serve::run(config).await,
         CommandLine::Migrate => migrate::run(&config).await,
         CommandLine::Verify(arguments) => verify::run(&config, arguments).await,
+        CommandLine::Reconcile(arguments) => reconcile::run(&config, arguments).await,
         CommandLine::Tenants(arguments) => tenants::run(&config, arguments).await,
         CommandLine::Keys(arguments) => keys::run(&config, arguments).await,
         CommandLine::Demo => demo::run(config).await,

@@ -79,7 +79,11 @@ async fn list(store: &Store, json: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn all(store: &Store) -> Result<Vec<TenantRecord>, StoreError> {
+/// All tenants, the newest first.
+///
+/// # Errors
+/// The database is away.
+pub async fn all(store: &Store) -> Result<Vec<TenantRecord>, StoreError> {
     let mut tenants: Vec<TenantRecord> = Vec::new();
     loop {
         let last = tenants

@@ -54,6 +54,7 @@ pub struct QuoteRequest {
 }
 
 /// A checkout that is wanted, good as far as that can be told without looking.
+#[derive(Debug)]
 pub struct WantedCheckout {
     /// What is to be bought.
     pub wish: Wish,
@@ -167,7 +168,7 @@ mod tests {
             "credits": 100, "success_url": url, "cancel_url": "http://localhost:1/no",
             "customer_email": "a@b.example",
         });
-        let wanted = read(body).ok().expect("good");
+        let wanted = read(body).expect("good");
         assert_eq!(wanted.success_url, url);
         assert_eq!(wanted.customer_email.as_deref(), Some("a@b.example"));
     }
@@ -178,7 +179,7 @@ mod tests {
             "credits": 0, "success_url": "javascript:alert(1)", "customer_email": "nobody",
             "user_id": "",
         });
-        let problem = read(body).err().expect("bad");
+        let problem = read(body).expect_err("bad");
         let fields: Vec<_> = (0..4)
             .map(|n| problem["errors"][n]["field"].clone())
             .collect();
