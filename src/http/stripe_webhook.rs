@@ -56,10 +56,10 @@ struct WebhookReceived {
 ///
 /// Signed in the header `Stripe-Signature` with one of the tenant's webhook secrets, at most 300
 /// seconds ago; anything else is 400 `signature_invalid`. A 200 comes after what the event says is
-/// booked; what is not for credits, or not paid yet, is 200 as well. A 503 asks for the event again.
+/// booked; what is not for credits, or not paid yet, is 200 too. A 503 asks for the event again.
 ///
-/// A paid Checkout Session whose metadata has `pool` and `credits` is credited, once a payment. What
-/// cannot be credited becomes an exception. Refunds and disputes take credits back.
+/// A paid Checkout Session whose metadata has `pool` and `credits` is credited, once a payment.
+/// What cannot be credited becomes an exception. Refunds and disputes take credits back.
 #[utoipa::path(
     post,
     path = "/v1/payments/stripe/{tenant_id}/webhook",

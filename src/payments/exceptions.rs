@@ -1,7 +1,7 @@
 //! Resolving by hand what could not be credited by itself.
 //!
-//! Whoever resolves honours a payment that is made: neither plan nor quantity refuses it any more. A
-//! closed or unknown pool still does, and a payment whose validity is over.
+//! Whoever resolves honours a payment that is made: neither plan nor quantity refuses it any more.
+//! A closed or unknown pool still does, and a payment whose validity is over.
 
 use uuid::Uuid;
 

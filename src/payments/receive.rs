@@ -2,8 +2,8 @@
 //! people what cannot be credited. Nothing that is ours is dropped.
 //!
 //! An event is first taken in, with what it says of its payment, in one short transaction; then it
-//! is done; only then it is done with. Whatever fails in between leaves it to be tried again, by the
-//! provider and by the retry job, and doing it twice changes nothing (invariant exactly-once).
+//! is done; only then it is done with. Whatever fails in between leaves it to be tried again, by
+//! the provider and by the retry job, and doing it twice changes nothing (invariant exactly-once).
 
 use std::time::Duration;
 

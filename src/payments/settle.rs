@@ -1,5 +1,5 @@
-//! Having a purchase follow its payment: what a refunded or disputed payment has lost is taken back,
-//! what a won dispute had taken is given back.
+//! Having a purchase follow its payment: what a refunded or disputed payment has lost is taken
+//! back, what a won dispute had taken is given back.
 //!
 //! Refunds and purchases look for each other after they are committed, so whichever comes second
 //! finds the first. The ledger ignores a state that is older than the one it knows.

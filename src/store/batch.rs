@@ -406,7 +406,8 @@ const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, la
     legacy_prices, addons_allowed, granted, cycle_number, cycle_anchor, cycle_start, cycle_end, \
     cycle_seq, addon_granted, addon_expires_at, addon_seq, expired_addon_at, \
     expired_addon_granted, expired_addon_lapsed, expired_addon_held, expired_addon_seq, \
-    uncollected, open_holds, next_hold_at, requested, pending, license, license_ends_at, first_trial_at, \
+    uncollected, open_holds, next_hold_at, requested, pending, license, license_ends_at, \
+    first_trial_at, \
     fallen_back, billing_anchor, test_clock, closed_at, next_due_at";
 
 /// Every column of `holds`.

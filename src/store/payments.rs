@@ -1,7 +1,8 @@
 //! What is known of payments: their state, the disputes about them, and the events it comes from.
 //!
-//! A payment's state only grows, under its row's lock, so events may come in any order and more than
-//! once. Which purchase it belongs to is found by the claim on it: neither waits for the other.
+//! A payment's state only grows, under its row's lock, so events may come in any order and more
+//! than once. Which purchase it belongs to is found by the claim on it: neither waits for the
+//! other.
 
 use sqlx::{FromRow, Postgres, Transaction};
 use uuid::Uuid;

@@ -60,7 +60,7 @@ impl TryFrom<NameRow> for DuePool {
 
 /// A pool's open holds, read along if one of them expires by the horizon on the pool's own clock.
 ///
-/// So are its purchases, if something of them is still to be taken back: what a hold frees is taken.
+/// So are its purchases, if something of them is still to be taken: what a hold frees is taken.
 pub(super) fn along_columns(horizon: &str) -> String {
     let due = format!("p.next_hold_at <= GREATEST(c.now, {horizon})");
     let (holds, bought) = (holds_column(&due, ""), bought_column("p.uncollected > 0"));

@@ -1,3 +1,5 @@
+//! Taking back and giving back: how much, from where, in which order, and until when.
+
 use super::*;
 use crate::ledger::samples::{
     adjust, booked, buy, correct, debit, decide, give_back as refund_debit, hold, label, moved,

@@ -1,5 +1,5 @@
-//! The header `Stripe-Signature`: who holds one of the webhook's secrets has written this very body,
-//! and not long ago.
+//! The header `Stripe-Signature`: who holds one of the webhook's secrets has written this very
+//! body, and not long ago.
 //!
 //! `t=<seconds>,v1=<hex>[,v1=<hex>]…`: HMAC-SHA-256 of `<seconds>.<body>`. While a secret is
 //! rotated, Stripe signs with both, and we know both. Schemes other than `v1` do not count.
