@@ -35,6 +35,7 @@ mod server;
 mod tenants;
 pub mod time;
 mod tooljet;
+mod tooljet_cycles;
 mod tooljet_usage;
 mod transactions;
 mod transactions_csv;
@@ -52,13 +53,19 @@ use crate::lanes::Lanes;
 use crate::store::Store;
 use auth::OperatorKey;
 use problem::Problem;
+use tooljet_cycles::Cycles;
 
 pub use health::Readiness;
 pub use server::serve;
 
 /// What handlers work with. Cloning is one count up: every request does it.
 #[derive(Clone)]
-pub struct App(Arc<Services>);
+pub struct App(Arc<Whole>);
+
+struct Whole {
+    services: Services,
+    cycles: Cycles,
+}
 
 /// The parts of an [`App`].
 pub struct Services {
@@ -80,7 +87,13 @@ impl App {
     /// An app of these parts.
     #[must_use]
     pub fn new(services: Services) -> Self {
-        Self(Arc::new(services))
+        let cycles = Cycles::default();
+        Self(Arc::new(Whole { services, cycles }))
+    }
+
+    /// Usage of current cycles that was read lately.
+    fn cycles(&self) -> &Cycles {
+        &self.0.cycles
     }
 }
 
@@ -88,7 +101,7 @@ impl Deref for App {
     type Target = Services;
 
     fn deref(&self) -> &Services {
-        &self.0
+        &self.0.services
     }
 }
 
