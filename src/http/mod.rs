@@ -39,6 +39,7 @@ mod tooljet_cycles;
 mod tooljet_usage;
 mod transactions;
 mod transactions_csv;
+mod usage;
 mod words;
 
 use std::ops::Deref;
@@ -123,6 +124,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(purchases::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())
+        .merge(usage::routes())
         .merge(tooljet::routes())
 }
 

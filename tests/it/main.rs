@@ -25,4 +25,5 @@ mod support;
 mod tenants;
 mod tooljet;
 mod transactions;
+mod usage;
 mod verify;
