@@ -17,6 +17,7 @@ mod invariants;
 mod isolation;
 mod model;
 mod openapi;
+mod past;
 mod pools;
 mod purchases;
 mod refunds;
