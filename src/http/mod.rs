@@ -32,6 +32,7 @@ mod purchases;
 mod reading;
 mod refunds;
 mod server;
+mod statement;
 mod tenants;
 pub mod time;
 mod tooljet;
@@ -125,6 +126,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(adjustments::routes())
         .merge(transactions::routes())
         .merge(usage::routes())
+        .merge(statement::routes())
         .merge(tooljet::routes())
 }
 

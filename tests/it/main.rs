@@ -22,6 +22,7 @@ mod pools;
 mod purchases;
 mod refunds;
 mod replicas;
+mod statement;
 mod support;
 mod tenants;
 mod tooljet;
