@@ -15,6 +15,8 @@ mod catalogue;
 mod clocks;
 pub mod codes;
 mod debits;
+mod explain;
+mod explain_sentences;
 pub mod extract;
 mod health;
 mod hold_body;
@@ -127,6 +129,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(transactions::routes())
         .merge(usage::routes())
         .merge(statement::routes())
+        .merge(explain::routes())
         .merge(tooljet::routes())
 }
 

@@ -175,6 +175,36 @@ impl Store {
         row.map(Entry::try_from).transpose()
     }
 
+    /// The refunds of a debit, oldest first, at most so many.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn refunds_of(
+        &self,
+        pool: PoolId,
+        debit_seq: i64,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let statement = format!(
+            "SELECT {ENTRY_COLUMNS}
+            FROM refunds AS r
+            JOIN entries AS e
+                ON e.pool_id = r.pool_id
+                AND e.seq = r.seq
+            WHERE r.pool_id = $1
+                AND r.debit_seq = $2
+            ORDER BY r.seq
+            LIMIT $3"
+        );
+        let read = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(pool.uuid())
+            .bind(debit_seq)
+            .bind(limit)
+            .fetch_all(self.db());
+        let rows: Vec<EntryRow> = within(async { Ok(read.await?) }).await?;
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
     /// The number of the first entry at an instant or later, or one more than the last entry's.
     ///
     /// # Errors

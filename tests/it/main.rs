@@ -10,6 +10,7 @@ mod clocks;
 mod concurrency;
 mod debits;
 mod errors;
+mod explain;
 mod faults;
 mod hold_requests;
 mod holds;
