@@ -273,7 +273,7 @@ async fn long_history() -> TestApp {
                 "workspace_id": format!("w-{}", number % 3),
                 "operation": operations[number % 5 % 3],
             });
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 item["user_id"] = Value::Null;
             }
             item
@@ -290,23 +290,6 @@ async fn long_history() -> TestApp {
         app.book("workspace:w", refund(debit, 1 + round % 9)).await;
     }
     app
-}
-
-/// What the whole journal says, oldest first.
-async fn journal(app: &TestApp) -> Vec<Value> {
-    let mut entries = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let path = format!("/v1/pools/workspace:w/transactions?limit=200{cursor}");
-        let page = app.get(&path).send().await.expect(200).body;
-        entries.extend(page["data"].as_array().expect("a page").iter().cloned());
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
-    entries.reverse();
-    entries
 }
 
 /// Total and count by key, added up from entries.
@@ -349,7 +332,7 @@ fn shown(usage: &Value) -> BTreeMap<String, (i64, i64)> {
 #[tokio::test]
 async fn usage_is_what_the_journal_adds_up_to_however_it_is_cut() {
     let app = long_history().await;
-    let entries = journal(&app).await;
+    let entries = app.journal("workspace:w").await;
     assert!(entries.len() > 1_100, "three levels of blocks");
     let instants: Vec<&str> = entries
         .iter()

@@ -15,10 +15,11 @@ use credit_ledger::http::auth::OperatorKey;
 use credit_ledger::http::{self, App, Readiness, Services};
 use credit_ledger::jobs::roller;
 use credit_ledger::jobs::sweeper::{self, Swept};
-use credit_ledger::lanes::{Job, LaneLimits, Lanes, Reply as LaneReply};
+use credit_ledger::lanes::{Job, LaneError, LaneLimits, Lanes, Reply as LaneReply};
 use credit_ledger::ledger::{Actor, Command, Entry, TenantId};
 use credit_ledger::store::Store;
 use credit_ledger::{config::Secret, telemetry};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -124,6 +125,12 @@ impl TestApp {
 
     /// Has a lane book a command, and gives its entry.
     pub async fn book(&self, pool: &str, command: Command) -> Arc<Entry> {
+        let refused = || panic!("not booked");
+        self.try_book(pool, command).await.unwrap_or_else(refused)
+    }
+
+    /// The same, or nothing when the ledger refuses it.
+    pub async fn try_book(&self, pool: &str, command: Command) -> Option<Arc<Entry>> {
         let tenant: uuid::Uuid = self.tenant.parse().expect("an id");
         let job = Job {
             tenant: TenantId::from(tenant),
@@ -133,9 +140,27 @@ impl TestApp {
             dry_run: false,
         };
         match self.lanes.submit(job).await {
-            Ok(LaneReply::Entry { entry, .. }) => entry,
-            other => panic!("not booked: {other:?}"),
+            Ok(LaneReply::Entry { entry, .. }) => Some(entry),
+            Err(LaneError::Refused(_)) => None,
+            other => panic!("no entry: {other:?}"),
         }
+    }
+
+    /// A pool's whole journal as the API shows it, oldest first.
+    pub async fn journal(&self, pool: &str) -> Vec<Value> {
+        let mut entries = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/v1/pools/{pool}/transactions?limit=200{cursor}");
+            let page = self.get(&path).send().await.expect(200).body;
+            entries.extend(page["data"].as_array().expect("a page").iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        entries.reverse();
+        entries
     }
 
     /// Checks all books.
