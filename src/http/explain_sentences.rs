@@ -68,8 +68,8 @@ impl Drawn {
                  spent first"
             }
             (Bucket::Monthly, true, true) => {
-                "a hold had reserved them out of a monthly bucket whose cycle is over; what is held \
-                 can still be spent"
+                "a hold had reserved them out of a monthly bucket whose cycle is over; what is \
+                 held can still be spent"
             }
             (Bucket::Addon, true, false) => {
                 "a hold had reserved them out of the add-on bucket, and its monthly part was spent"
