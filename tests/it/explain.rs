@@ -158,7 +158,9 @@ async fn a_capture_tells_of_its_hold_also_when_its_cycle_is_over_or_it_came_too_
             attribution: Attribution::default(),
             metadata: None,
         };
-        let hold = app.book("workspace:w", Command::Hold(Box::new(hold))).await;
+        let hold = app
+            .decide("workspace:w", Command::Hold(Box::new(hold)))
+            .await;
         app.pass(TimeDelta::days(days));
         let capture = Capture {
             hold: hold.id(),
@@ -167,7 +169,7 @@ async fn a_capture_tells_of_its_hold_also_when_its_cycle_is_over_or_it_came_too_
             mode: Mode::Settle,
         };
         let capture = Command::Capture(Box::new(capture));
-        let capture = app.book("workspace:w", capture).await;
+        let capture = app.decide("workspace:w", capture).await;
         let told = explained(&app, &json!(capture.id())).await;
         let held = |bucket: &str, credits, ended| (bucket.to_owned(), credits, true, ended);
         let (parts, said) = match name {
@@ -206,9 +208,9 @@ async fn refunds_are_told_with_where_the_credits_went() {
             reason: "it failed".parse().ok(),
         }))
     };
-    app.book("workspace:w", refund(200)).await;
+    app.decide("workspace:w", refund(200)).await;
     app.pass(TimeDelta::days(40));
-    app.book("workspace:w", refund(100)).await;
+    app.decide("workspace:w", refund(100)).await;
     let told = explained(&app, &debit["id"]).await;
     let refunds = told["refunds"].as_array().expect("refunds");
     let figures: Vec<_> = refunds

@@ -163,7 +163,7 @@ async fn something(app: &TestApp, chance: &mut Chance, step: u64) {
                 attribution: Attribution::default(),
                 metadata: None,
             };
-            app.try_book("workspace:w", Command::Hold(Box::new(hold)))
+            app.try_decide("workspace:w", Command::Hold(Box::new(hold)))
                 .await;
         }
         kind => {
@@ -183,7 +183,7 @@ async fn something(app: &TestApp, chance: &mut Chance, step: u64) {
                 })),
                 _ => Command::Release(Release { hold: id }),
             };
-            app.try_book("workspace:w", command).await;
+            app.try_decide("workspace:w", command).await;
         }
     }
 }

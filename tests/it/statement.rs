@@ -70,7 +70,7 @@ async fn two_cycles() -> TestApp {
         .await
         .expect(201);
     buy(&app).await;
-    let hold = app.book("workspace:w", hold(200)).await;
+    let hold = app.decide("workspace:w", hold(200)).await;
     app.pass(TimeDelta::days(3));
     settle(&app, 600).await;
     settle(&app, 130).await;
@@ -81,7 +81,7 @@ async fn two_cycles() -> TestApp {
         round: None,
         mode: Mode::Strict,
     };
-    app.book("workspace:w", Command::Capture(Box::new(capture)))
+    app.decide("workspace:w", Command::Capture(Box::new(capture)))
         .await;
     app
 }

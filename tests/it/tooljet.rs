@@ -194,7 +194,9 @@ async fn refunds_and_captures_keep_what_is_left_and_what_is_spent_together() {
         },
         metadata: None,
     };
-    let hold = app.book("workspace:w", Command::Hold(Box::new(hold))).await;
+    let hold = app
+        .decide("workspace:w", Command::Hold(Box::new(hold)))
+        .await;
     let tracked = expect_whole_plan(&app).await;
     assert_eq!(tracked["trackingSince"], "2026-01-31T10:00:00.000Z");
     assert_eq!(tracked["users"], json!([]), "a hold spends nothing");
@@ -205,7 +207,7 @@ async fn refunds_and_captures_keep_what_is_left_and_what_is_spent_together() {
         mode: Mode::Strict,
     };
     let capture = Command::Capture(Box::new(capture));
-    let debit = app.book("workspace:w", capture).await;
+    let debit = app.decide("workspace:w", capture).await;
     let refund = |credits: u32| {
         Command::Refund(Box::new(Refund {
             debit: debit.id(),
@@ -214,7 +216,7 @@ async fn refunds_and_captures_keep_what_is_left_and_what_is_spent_together() {
         }))
     };
     expect_whole_plan(&app).await;
-    app.book("workspace:w", refund(100)).await;
+    app.decide("workspace:w", refund(100)).await;
     let usage = expect_whole_plan(&app).await;
     let zoe = json!({"userId": "zoe", "recurring": 150, "topup": 0, "total": 150});
     assert_eq!(usage["users"][0], zoe);
@@ -222,7 +224,7 @@ async fn refunds_and_captures_keep_what_is_left_and_what_is_spent_together() {
     app.pass(TimeDelta::days(30));
     let renewed = expect_whole_plan(&app).await;
     assert_eq!(renewed["users"], json!([]), "a new cycle");
-    app.book("workspace:w", refund(40)).await;
+    app.decide("workspace:w", refund(40)).await;
     let late = expect_whole_plan(&app).await;
     let zoe = json!({"userId": "zoe", "recurring": 0, "topup": 0, "total": 0});
     assert_eq!(late["users"][0], zoe, "what lapsed came back to no bucket");

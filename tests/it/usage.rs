@@ -208,12 +208,12 @@ async fn refunds_lower_usage_at_their_own_instant_wherever_the_credits_go() {
     });
     let debit = spend(&app, who).await;
     app.pass(TimeDelta::days(1));
-    app.book("workspace:w", refund(debit, 200)).await;
+    app.decide("workspace:w", refund(debit, 200)).await;
     assert_eq!(usage(&app, "").await["pool"], figures(750, 0, 0, 1));
     let split = usage(&app, "?group_by=operation").await;
     assert_eq!(split["groups"].as_array().map(Vec::len), Some(1));
     app.pass(TimeDelta::days(40));
-    app.book("workspace:w", refund(debit, 300)).await;
+    app.decide("workspace:w", refund(debit, 300)).await;
     for by in ["operation", "user", "workspace", "model", "day"] {
         let now = usage(&app, &format!("?group_by={by}")).await;
         assert_eq!(now["pool"], figures(-300, 0, 0, 0), "{by}");
@@ -240,7 +240,9 @@ async fn a_capture_counts_when_it_is_booked_by_the_buckets_its_hold_had() {
         attribution,
         metadata: None,
     };
-    let hold = app.book("workspace:w", Command::Hold(Box::new(hold))).await;
+    let hold = app
+        .decide("workspace:w", Command::Hold(Box::new(hold)))
+        .await;
     assert_eq!(usage(&app, "").await["pool"], figures(0, 0, 0, 0));
     let capture = Capture {
         hold: hold.id(),
@@ -248,7 +250,7 @@ async fn a_capture_counts_when_it_is_booked_by_the_buckets_its_hold_had() {
         round: None,
         mode: Mode::Strict,
     };
-    app.book("workspace:w", Command::Capture(Box::new(capture)))
+    app.decide("workspace:w", Command::Capture(Box::new(capture)))
         .await;
     let after = usage(&app, "?group_by=user").await;
     assert_eq!(after["pool"], figures(800, 70, 0, 1));
@@ -287,7 +289,8 @@ async fn long_history() -> TestApp {
             .expect(200);
         let debit = spend(&app, json!({"credits": 9, "user_id": "u-1"})).await;
         app.pass(TimeDelta::hours(50));
-        app.book("workspace:w", refund(debit, 1 + round % 9)).await;
+        app.decide("workspace:w", refund(debit, 1 + round % 9))
+            .await;
     }
     app
 }

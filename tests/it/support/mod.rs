@@ -124,13 +124,13 @@ impl TestApp {
     }
 
     /// Has a lane book a command, and gives its entry.
-    pub async fn book(&self, pool: &str, command: Command) -> Arc<Entry> {
+    pub async fn decide(&self, pool: &str, command: Command) -> Arc<Entry> {
         let refused = || panic!("not booked");
-        self.try_book(pool, command).await.unwrap_or_else(refused)
+        self.try_decide(pool, command).await.unwrap_or_else(refused)
     }
 
     /// The same, or nothing when the ledger refuses it.
-    pub async fn try_book(&self, pool: &str, command: Command) -> Option<Arc<Entry>> {
+    pub async fn try_decide(&self, pool: &str, command: Command) -> Option<Arc<Entry>> {
         let tenant: uuid::Uuid = self.tenant.parse().expect("an id");
         let job = Job {
             tenant: TenantId::from(tenant),
