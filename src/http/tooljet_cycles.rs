@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Bytes;
 use moka::sync::Cache;
+use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 
 use super::answer;
@@ -21,7 +22,7 @@ use crate::store::{Store, StoreError, UsageBy, UsageFilter};
 /// The most memory that all kept cycles take, about.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
 /// What a cycle takes besides what is in it, and what each user's organization takes, about.
-const BYTES_EACH: usize = 256;
+const BYTES_EACH: usize = 384;
 /// From how many new entries on a cycle is added up anew, out of what is added up in advance.
 const MANY: i64 = 1_000;
 
@@ -46,12 +47,23 @@ pub struct CycleUsage {
     pub cycle_start: Time,
     /// The pool's first entry that names a user.
     pub tracking_since: Option<Time>,
-    /// By user, and within a user by workspace.
-    pub users: BTreeMap<String, BTreeMap<Option<String>, UsageFigures>>,
+    /// By user.
+    pub users: BTreeMap<String, UserCycle>,
     /// What no user is known of.
     pub unattributed: UsageFigures,
+    /// All of it.
+    pub pool: UsageFigures,
     /// As JSON, by [`Split`], until there are new entries.
     json: [Option<Bytes>; 2],
+}
+
+/// What one user spent in a cycle.
+#[derive(Clone, Debug, Default)]
+pub struct UserCycle {
+    /// By workspace.
+    pub workspaces: BTreeMap<Option<String>, UsageFigures>,
+    /// As JSON, by [`Split`], until the user spends more: of a thousand users few do at a time.
+    pub json: [Option<Box<RawValue>>; 2],
 }
 
 impl Default for Cycles {
@@ -111,6 +123,7 @@ impl CycleUsage {
             tracking_since: None,
             users: BTreeMap::new(),
             unattributed: UsageFigures::default(),
+            pool: UsageFigures::default(),
             json: [None, None],
         }
     }
@@ -166,20 +179,19 @@ impl CycleUsage {
 
     /// Adds what somebody spent.
     pub fn add(&mut self, user: Option<String>, workspace: Option<String>, figures: UsageFigures) {
+        self.pool += figures;
         match user {
             Some(user) => {
-                let workspaces = self.users.entry(user).or_default();
-                *workspaces.entry(workspace).or_default() += figures;
+                let user = self.users.entry(user).or_default();
+                *user.workspaces.entry(workspace).or_default() += figures;
+                user.json = [None, None];
             }
             None => self.unattributed += figures,
         }
     }
 
     fn json(&mut self, split: Split) -> Bytes {
-        let place = match split {
-            Split::Users => 0,
-            Split::Organizations => 1,
-        };
+        let place = split.place();
         if let Some(json) = &self.json[place] {
             return json.clone();
         }
@@ -191,7 +203,8 @@ impl CycleUsage {
     /// What it takes in memory, about.
     fn bytes(&self) -> usize {
         let rendered: usize = self.json.iter().flatten().map(Bytes::len).sum();
-        let workspaces: usize = self.users.values().map(BTreeMap::len).sum();
+        let workspaces = self.users.values().map(|user| user.workspaces.len());
+        let workspaces: usize = workspaces.sum();
         rendered + (self.users.len() + workspaces) * BYTES_EACH
     }
 }

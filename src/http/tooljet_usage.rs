@@ -3,7 +3,10 @@
 //! Everything is added up from the same figures, so users and what no user is known of are the
 //! pool's own figures exactly. Where they come from is in [`cycles`](super::tooljet_cycles).
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use super::time::Stamp;
@@ -20,6 +23,16 @@ pub enum Split {
     Organizations,
 }
 
+impl Split {
+    /// Where what is kept of it lies.
+    pub const fn place(self) -> usize {
+        match self {
+            Self::Users => 0,
+            Self::Organizations => 1,
+        }
+    }
+}
+
 /// A pool's usage in the current cycle, in ToolJet's shape.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -30,7 +43,8 @@ pub struct UsageBody<'a> {
     /// The first entry of the pool that names a user; null when there is none.
     tracking_since: Option<Stamp>,
     /// By user, ordered by their ids.
-    users: Vec<UserUsage<'a>>,
+    #[schema(value_type = Vec<UserUsage>)]
+    users: Vec<&'a RawValue>,
     /// What no user is known of.
     unattributed: Figures,
     /// All of it.
@@ -69,39 +83,52 @@ impl From<UsageFigures> for Figures {
 }
 
 impl<'a> UsageBody<'a> {
-    /// The body of a cycle's usage.
+    /// The body of a cycle's usage. What is kept of users as JSON is used, what is missing added.
     #[must_use]
-    pub fn new(cycle: &'a CycleUsage, split: Split) -> Self {
-        let mut pool = cycle.unattributed;
-        let mut users = Vec::with_capacity(cycle.users.len());
-        for (user_id, organizations) in &cycle.users {
-            let mut spent = UsageFigures::default();
-            for figures in organizations.values() {
-                spent += *figures;
+    pub fn new(cycle: &'a mut CycleUsage, split: Split) -> Self {
+        for (user_id, user) in &mut cycle.users {
+            if user.json[split.place()].is_none() {
+                let body = UserUsage::new(user_id, &user.workspaces, split);
+                let json = to_raw_value(&body).expect("our own bodies have a JSON text");
+                user.json[split.place()] = Some(json);
             }
-            pool += spent;
-            // What names none is last.
-            let named = organizations.iter().filter(|(id, _)| id.is_some());
-            let unnamed = organizations.iter().filter(|(id, _)| id.is_none());
-            let by_organization = || {
-                let body = |(id, figures): (&'a Option<String>, &UsageFigures)| OrganizationUsage {
-                    organization_id: id.as_deref(),
-                    spent: (*figures).into(),
-                };
-                named.chain(unnamed).map(body).collect()
-            };
-            users.push(UserUsage {
-                user_id,
-                spent: spent.into(),
-                by_organization: (split == Split::Organizations).then(by_organization),
-            });
         }
+        let users = cycle.users.values();
+        let users = users.filter_map(|user| user.json[split.place()].as_deref());
         Self {
             cycle_start: Stamp(cycle.cycle_start),
             tracking_since: cycle.tracking_since.map(Stamp),
-            users,
+            users: users.collect(),
             unattributed: cycle.unattributed.into(),
-            pool: pool.into(),
+            pool: cycle.pool.into(),
+        }
+    }
+}
+
+impl<'a> UserUsage<'a> {
+    fn new(
+        user_id: &'a str,
+        workspaces: &'a BTreeMap<Option<String>, UsageFigures>,
+        split: Split,
+    ) -> Self {
+        let mut spent = UsageFigures::default();
+        for figures in workspaces.values() {
+            spent += *figures;
+        }
+        let by_organization = || {
+            let body = |(id, figures): (&'a Option<String>, &UsageFigures)| OrganizationUsage {
+                organization_id: id.as_deref(),
+                spent: (*figures).into(),
+            };
+            // What names none is last.
+            let named = workspaces.iter().filter(|(id, _)| id.is_some());
+            let unnamed = workspaces.iter().filter(|(id, _)| id.is_none());
+            named.chain(unnamed).map(body).collect()
+        };
+        Self {
+            user_id,
+            spent: spent.into(),
+            by_organization: (split == Split::Organizations).then(by_organization),
         }
     }
 }
@@ -133,7 +160,7 @@ mod tests {
                 *figures,
             );
         }
-        serde_json::to_value(UsageBody::new(&cycle, split)).expect("a body")
+        serde_json::to_value(UsageBody::new(&mut cycle, split)).expect("a body")
     }
 
     #[test]
