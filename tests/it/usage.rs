@@ -56,8 +56,8 @@ fn figures(monthly: i64, addon: i64, overdraft: i64, count: i64) -> Value {
     })
 }
 
-#[tokio::test]
-async fn the_current_cycle_is_shown_by_bucket_and_split_by_what_is_asked_for() {
+/// A cycle with four debits, seven hours apart.
+async fn four_debits() -> TestApp {
     let app = pro().await;
     buy(&app, 100).await;
     for body in [
@@ -69,6 +69,12 @@ async fn the_current_cycle_is_shown_by_bucket_and_split_by_what_is_asked_for() {
         spend(&app, body).await;
         app.pass(TimeDelta::hours(7));
     }
+    app
+}
+
+#[tokio::test]
+async fn the_current_cycle_is_shown_by_bucket_and_split_by_what_is_asked_for() {
+    let app = four_debits().await;
     let all = usage(&app, "").await;
     assert_eq!(all["pool"], figures(800, 100, 20, 4));
     assert_eq!(
@@ -128,6 +134,11 @@ async fn the_current_cycle_is_shown_by_bucket_and_split_by_what_is_asked_for() {
         assert_eq!(split["groups"], json!(expected), "{by}");
         assert_eq!(split["pool"], all["pool"], "{by}");
     }
+}
+
+#[tokio::test]
+async fn filters_leave_what_they_name_in_the_pool_and_in_the_groups() {
+    let app = four_debits().await;
     let of_adam = usage(&app, "?user_id=adam&group_by=operation").await;
     assert_eq!(of_adam["pool"], figures(300, 20, 0, 2));
     assert_eq!(of_adam["groups"].as_array().map(Vec::len), Some(2));

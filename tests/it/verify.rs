@@ -135,22 +135,10 @@ async fn a_pool_row_that_says_otherwise_than_its_journal_is_found() {
     }
 }
 
-#[tokio::test]
-async fn usage_that_was_added_up_otherwise_than_the_journal_says_is_found() {
-    let app = TestApp::with_blocks_of(4).await;
-    app.put_pool("workspace:w", json!({"plan": "free"}))
-        .await
-        .expect(201);
-    for user in ["a", "b"].iter().cycle().take(70) {
-        let body = json!({"credits": 1, "user_id": user});
-        let path = "/v1/pools/workspace:w/debits";
-        app.post(path).json(&body).send().await.expect(201);
-    }
-    let usage = "/v1/pools/workspace:w/usage?from=2026-01-01T00:00:00Z";
-    app.get(usage).send().await.expect(200);
-    app.verify().await;
+/// Statements that change what was added up, and what is then said of it.
+fn changes_of_usage() -> Vec<(String, &'static str)> {
     let line = "level = 0 AND block = 3 AND line = 1";
-    let changes = [
+    vec![
         (
             format!("UPDATE usage_lines SET monthly = monthly + 1 WHERE {line}"),
             "level 0",
@@ -199,12 +187,28 @@ async fn usage_that_was_added_up_otherwise_than_the_journal_says_is_found() {
             "UPDATE usage_heads SET tracking_since = NULL WHERE level = 0".to_owned(),
             "first entry with a user",
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn usage_that_was_added_up_otherwise_than_the_journal_says_is_found() {
+    let app = TestApp::with_blocks_of(4).await;
+    app.put_pool("workspace:w", json!({"plan": "free"}))
+        .await
+        .expect(201);
+    for user in ["a", "b"].iter().cycle().take(70) {
+        let body = json!({"credits": 1, "user_id": user});
+        let path = "/v1/pools/workspace:w/debits";
+        app.post(path).json(&body).send().await.expect(201);
+    }
+    let usage = "/v1/pools/workspace:w/usage?from=2026-01-01T00:00:00Z";
+    app.get(usage).send().await.expect(200);
+    app.verify().await;
     let mut superuser = app.database.connect().await;
     let keep =
         "CREATE TABLE kept AS TABLE usage_lines; CREATE TABLE kept_heads AS TABLE usage_heads";
     superuser.execute(keep).await.expect("a copy is kept");
-    for (change, said) in changes {
+    for (change, said) in changes_of_usage() {
         let found = after(&app, &change).await;
         assert_eq!(
             found["wrong"][0]["pool"], "workspace:w",
