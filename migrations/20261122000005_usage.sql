@@ -17,15 +17,18 @@ CREATE TABLE usage_heads (
     CONSTRAINT usage_heads_blocks CHECK (size > 0 AND blocks > 0)
 );
 
--- What the entries of a block count for: one row for each day, operation, user, workspace and model
--- among them. Written once, with its block.
+-- What the entries of a block count for, split in several ways: so a question reads the few lines of
+-- the split it asks for. Written once, with its block.
 CREATE TABLE usage_lines (
     pool_id uuid NOT NULL,
     level smallint NOT NULL,
     block bigint NOT NULL,
+    -- 0: by day, operation, user, workspace and model together; 1: by operation; 2: by user; 3: by
+    -- workspace; 4: by model; 5: by day; 6: by user and workspace.
+    split smallint NOT NULL,
     line integer NOT NULL,
-    -- Of the entries, in UTC.
-    day date NOT NULL,
+    -- Of the entries, in UTC. What a split does not split by is NULL.
+    day date,
     operation text,
     user_id text,
     workspace_id text,
@@ -39,6 +42,6 @@ CREATE TABLE usage_lines (
     -- What refunds gave back of the first two and lapsed at once.
     lapsed_monthly bigint NOT NULL,
     lapsed_addon bigint NOT NULL,
-    CONSTRAINT usage_lines_pk PRIMARY KEY (pool_id, level, block, line),
+    CONSTRAINT usage_lines_pk PRIMARY KEY (pool_id, level, block, split, line),
     CONSTRAINT usage_lines_figures CHECK (count >= 0 AND lapsed_monthly >= 0 AND lapsed_addon >= 0)
 );

@@ -9,9 +9,16 @@ use tokio::sync::watch;
 use crate::ledger::PoolId;
 use crate::store::Store;
 
-/// Builds blocks of the pools that have grown, one pool at a time, until `stop` is true or no lane
-/// is left to tell of any.
+/// How many pools are listed at once.
+const PORTION: i64 = 1_000;
+
+/// Builds what was missed while no service ran, then blocks of the pools that have grown, one pool
+/// at a time, until `stop` is true or no lane is left to tell of any.
 pub async fn run(store: Store, mut grown: Receiver<PoolId>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = catch_up(&store) => {}
+        _ = stop.wait_for(|stopped| *stopped) => return,
+    }
     loop {
         let pool = tokio::select! {
             pool = grown.recv() => pool,
@@ -22,6 +29,28 @@ pub async fn run(store: Store, mut grown: Receiver<PoolId>, mut stop: watch::Rec
             // Their next block, or the next read of their usage, catches up.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn catch_up(store: &Store) {
+    let mut after = None;
+    loop {
+        let pools = match store.pools_to_add_up(after, PORTION).await {
+            Ok(pools) => pools,
+            Err(error) => {
+                // The next block of each pool, or the next read of its usage, catches up.
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the pools whose usage lags could not be listed");
+                return;
+            }
+        };
+        for pool in &pools {
+            build(store, *pool).await;
+        }
+        match pools.last() {
+            Some(last) => after = Some(*last),
+            None => return,
         }
     }
 }

@@ -22,10 +22,58 @@ pub const BLOCK_ENTRIES: i64 = 8_192;
 /// Blocks that one block of the next level has.
 const FAN: i64 = 16;
 
+/// How the lines of a block split it: each way splits all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i16)]
+pub(super) enum Split {
+    Whole = 0,
+    Operation = 1,
+    User = 2,
+    Workspace = 3,
+    Model = 4,
+    Day = 5,
+    UserAndWorkspace = 6,
+}
+
+impl Split {
+    const ALL: [Self; 7] = [
+        Self::Whole,
+        Self::Operation,
+        Self::User,
+        Self::Workspace,
+        Self::Model,
+        Self::Day,
+        Self::UserAndWorkspace,
+    ];
+
+    /// The number in the table.
+    pub const fn number(self) -> i16 {
+        self as i16
+    }
+
+    /// The line of an entry.
+    fn key(self, entry: &UsedEntry) -> LineKey {
+        let among = |splits: &[Self]| self == Self::Whole || splits.contains(&self);
+        let text = |splits: &[Self], text: &Option<String>| text.clone().filter(|_| among(splits));
+        LineKey {
+            split: self.number(),
+            day: among(&[Self::Day]).then(|| entry.at.date_naive()),
+            operation: text(&[Self::Operation], &entry.operation),
+            user_id: text(&[Self::User, Self::UserAndWorkspace], &entry.user_id),
+            workspace_id: text(
+                &[Self::Workspace, Self::UserAndWorkspace],
+                &entry.workspace_id,
+            ),
+            model: text(&[Self::Model], &entry.model),
+        }
+    }
+}
+
 /// What the figures of a line have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LineKey {
-    pub day: NaiveDate,
+    pub split: i16,
+    pub day: Option<NaiveDate>,
     pub operation: Option<String>,
     pub user_id: Option<String>,
     pub workspace_id: Option<String>,
@@ -46,7 +94,8 @@ struct HeadRow {
 /// A row of `usage_lines`.
 #[derive(FromRow)]
 pub(super) struct LineRow {
-    day: NaiveDate,
+    split: i16,
+    day: Option<NaiveDate>,
     operation: Option<String>,
     user_id: Option<String>,
     workspace_id: Option<String>,
@@ -58,6 +107,7 @@ pub(super) struct LineRow {
 impl From<LineRow> for (LineKey, UsageFigures) {
     fn from(row: LineRow) -> Self {
         let key = LineKey {
+            split: row.split,
             day: row.day,
             operation: row.operation,
             user_id: row.user_id,
@@ -69,16 +119,12 @@ impl From<LineRow> for (LineKey, UsageFigures) {
 }
 
 /// Adds an entry to the lines of its block.
-pub(super) fn add(lines: &mut Lines, entry: UsedEntry) {
-    if let Some(figures) = entry.figures {
-        let key = LineKey {
-            day: entry.at.date_naive(),
-            operation: entry.operation,
-            user_id: entry.user_id,
-            workspace_id: entry.workspace_id,
-            model: entry.model,
-        };
-        *lines.entry(key).or_default() += figures;
+pub(super) fn add(lines: &mut Lines, entry: &UsedEntry) {
+    let Some(figures) = entry.figures else {
+        return;
+    };
+    for split in Split::ALL {
+        *lines.entry(split.key(entry)).or_default() += figures;
     }
 }
 
@@ -96,7 +142,7 @@ const MOVING: &str = "moved AS (
 )";
 
 /// The columns of a line after its place.
-const LINE_COLUMNS: &str = "pool_id, level, block, line, day, operation, user_id, workspace_id, \
+const LINE_COLUMNS: &str = "pool_id, level, block, line, split, day, operation, user_id, workspace_id, \
     model, monthly, addon, overdraft, count, lapsed_monthly, lapsed_addon";
 
 impl Head {
@@ -163,6 +209,34 @@ impl Store {
         self.roll_up(pool).await.map(drop)
     }
 
+    /// Pools that have grown by a block that is not built, in the order of their ids.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn pools_to_add_up(
+        &self,
+        after: Option<PoolId>,
+        limit: i64,
+    ) -> Result<Vec<PoolId>, StoreError> {
+        let read = sqlx::query_scalar(
+            r"
+            SELECT p.pool_id
+            FROM pools AS p
+            LEFT JOIN usage_heads AS h ON h.pool_id = p.pool_id AND h.level = 0
+            WHERE ($1::uuid IS NULL OR p.pool_id > $1)
+                AND p.seq >= (COALESCE(h.blocks, 0) + 1) * COALESCE(h.size, $2)
+            ORDER BY p.pool_id
+            LIMIT $3
+            ",
+        )
+        .bind(after.map(PoolId::uuid))
+        .bind(self.block_entries)
+        .bind(limit)
+        .fetch_all(self.scans());
+        let ids: Vec<uuid::Uuid> = within_scan(async { Ok(read.await?) }).await?;
+        Ok(ids.into_iter().map(PoolId::from).collect())
+    }
+
     async fn build_from_entries(&self, pool: PoolId, next: &Head) -> Result<(), StoreError> {
         let entries = next.blocks * next.size + 1..=(next.blocks + 1) * next.size;
         let used = self.used_entries(pool, entries).await?;
@@ -171,21 +245,22 @@ impl Store {
             .find(|entry| entry.user_id.is_some())
             .map(|entry| entry.at);
         let mut lines = Lines::new();
-        for entry in used {
+        for entry in &used {
             add(&mut lines, entry);
         }
         let statement = format!(
             "WITH {MOVING}
             INSERT INTO usage_lines ({LINE_COLUMNS})
             SELECT
-                $1, $2, $4, l.line, l.day, l.operation, l.user_id, l.workspace_id, l.model,
+                $1, $2, $4, l.line, l.split, l.day, l.operation, l.user_id, l.workspace_id, l.model,
                 l.monthly, l.addon, l.overdraft, l.count, l.lapsed_monthly, l.lapsed_addon
             FROM unnest(
                 $6::date[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[],
-                $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[]
+                $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
+                $17::smallint[]
             ) WITH ORDINALITY AS l (
                 day, operation, user_id, workspace_id, model, monthly, addon, overdraft, count,
-                lapsed_monthly, lapsed_addon, line
+                lapsed_monthly, lapsed_addon, split, line
             )
             WHERE EXISTS (SELECT FROM moved)"
         );
@@ -200,7 +275,7 @@ impl Store {
             .bind(next.size)
             .bind(next.blocks)
             .bind(tracking_since)
-            .bind(lines.keys().map(|key| key.day).collect::<Vec<NaiveDate>>())
+            .bind(lines.keys().map(|key| key.day).collect::<Vec<_>>())
             .bind(of_keys(|key| key.operation.as_deref()))
             .bind(of_keys(|key| key.user_id.as_deref()))
             .bind(of_keys(|key| key.workspace_id.as_deref()))
@@ -211,6 +286,7 @@ impl Store {
             .bind(of_figures(|figures| figures.count))
             .bind(of_figures(|figures| figures.lapsed_monthly.units()))
             .bind(of_figures(|figures| figures.lapsed_addon.units()))
+            .bind(lines.keys().map(|key| key.split).collect::<Vec<i16>>())
             .execute(self.scans())
             .await?;
         Ok(())
@@ -219,18 +295,18 @@ impl Store {
     async fn build_from_blocks(&self, pool: PoolId, next: &Head) -> Result<(), StoreError> {
         let statement = format!(
             "WITH {MOVING}, sums AS (
-                SELECT day, operation, user_id, workspace_id, model, {SUMS}
+                SELECT split, day, operation, user_id, workspace_id, model, {SUMS}
                 FROM usage_lines
                 WHERE pool_id = $1
                     AND level = $2 - 1
                     AND block >= $4 * {FAN}
                     AND block < ($4 + 1) * {FAN}
-                GROUP BY day, operation, user_id, workspace_id, model
+                GROUP BY split, day, operation, user_id, workspace_id, model
             )
             INSERT INTO usage_lines ({LINE_COLUMNS})
             SELECT
-                $1, $2, $4, row_number() OVER (), s.day, s.operation, s.user_id, s.workspace_id,
-                s.model, s.monthly, s.addon, s.overdraft, s.count, s.lapsed_monthly,
+                $1, $2, $4, row_number() OVER (), s.split, s.day, s.operation, s.user_id,
+                s.workspace_id, s.model, s.monthly, s.addon, s.overdraft, s.count, s.lapsed_monthly,
                 s.lapsed_addon
             FROM sums AS s
             WHERE EXISTS (SELECT FROM moved)"

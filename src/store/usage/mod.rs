@@ -17,6 +17,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use super::deadline::within_scan;
 use super::{Store, StoreError};
 use crate::ledger::{Label, PoolId, SignedCredits, Time, UsageFigures};
+use blocks::Split;
 use cover::{Blocks, Piece, cover};
 
 pub use blocks::BLOCK_ENTRIES;
@@ -58,6 +59,22 @@ pub type GroupKey = (Option<String>, Option<String>);
 pub type UsageGroups = HashMap<GroupKey, UsageFigures>;
 
 impl UsageBy {
+    /// The lines that answer it: those of its own split, if nothing is filtered.
+    fn split(self, filter: &UsageFilter) -> Split {
+        if filter.user_id.is_some() || filter.operation.is_some() {
+            return Split::Whole;
+        }
+        match self {
+            // Any would do; there are fewest operations.
+            Self::Nothing | Self::Operation => Split::Operation,
+            Self::User => Split::User,
+            Self::Workspace => Split::Workspace,
+            Self::Model => Split::Model,
+            Self::Day => Split::Day,
+            Self::UserAndWorkspace => Split::UserAndWorkspace,
+        }
+    }
+
     /// The two parts of a group's key, in SQL.
     const fn columns(self) -> (&'static str, &'static str) {
         const NONE: &str = "NULL::text";
@@ -200,6 +217,7 @@ impl Store {
                 AND block BETWEEN $3 AND $4
                 AND ($5::text IS NULL OR user_id = $5)
                 AND ($6::text IS NULL OR operation = $6)
+                AND split = $8
             GROUP BY 1, 2
             LIMIT $7"
         );
@@ -212,6 +230,7 @@ impl Store {
             .bind(filter.operation.as_ref().map(Label::as_str))
             // One more than there may be, so that it is noticed.
             .bind(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1))
+            .bind(by.split(filter).number())
             .fetch_all(self.scans())
             .await?;
         Ok(rows)

@@ -31,7 +31,7 @@ struct Place {
 }
 
 /// What makes two lines the same, their numbers left out: a block has no order.
-const LINE: &str = "day, operation, user_id, workspace_id, model";
+const LINE: &str = "split, day, operation, user_id, workspace_id, model";
 const FIGURES: &str = "monthly, addon, overdraft, count, lapsed_monthly, lapsed_addon";
 
 impl UsageAudit {
@@ -71,7 +71,7 @@ impl UsageAudit {
                 .then(|| UsageFigures::of_entry(entry))
                 .flatten(),
         };
-        add(&mut self.lines, used);
+        add(&mut self.lines, &used);
         if entry.seq % base.size == 0 {
             self.digests.push(digest(&std::mem::take(&mut self.lines)));
         }
@@ -128,7 +128,8 @@ fn fault(what: String) -> Fault {
 fn digest(lines: &Lines) -> Hash {
     let form = Canonical::new("usage block");
     let add = |form: Canonical, (key, figures): (&LineKey, &UsageFigures)| {
-        form.text(Some(&key.day.to_string()))
+        form.number(i64::from(key.split))
+            .text(key.day.map(|day| day.to_string()).as_deref())
             .text(key.operation.as_deref())
             .text(key.user_id.as_deref())
             .text(key.workspace_id.as_deref())
