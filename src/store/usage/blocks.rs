@@ -142,8 +142,8 @@ const MOVING: &str = "moved AS (
 )";
 
 /// The columns of a line after its place.
-const LINE_COLUMNS: &str = "pool_id, level, block, line, split, day, operation, user_id, workspace_id, \
-    model, monthly, addon, overdraft, count, lapsed_monthly, lapsed_addon";
+const LINE_COLUMNS: &str = "pool_id, level, block, line, split, day, operation, user_id, \
+    workspace_id, model, monthly, addon, overdraft, count, lapsed_monthly, lapsed_addon";
 
 impl Head {
     /// How far the blocks of a pool are built, from the smallest ones to the greatest.
