@@ -166,7 +166,8 @@ fn changes_of_usage() -> Vec<(String, &'static str)> {
         ),
         (
             "INSERT INTO usage_lines SELECT pool_id, level, 99, split, line, day, operation,
-                user_id, workspace_id, model, monthly, addon, overdraft, count, lapsed_monthly, lapsed_addon
+                user_id, workspace_id, model, monthly, addon, overdraft, count,
+                lapsed_monthly, lapsed_addon
             FROM usage_lines WHERE level = 0 AND block = 0"
                 .to_owned(),
             "level 0",
