@@ -15,7 +15,7 @@ use crate::config::{Config, Database, OPERATOR_KEY_MIN_CHARS, Secret};
 use crate::embedded;
 use crate::http::auth::OperatorKey;
 use crate::http::{self, App, Readiness, Services};
-use crate::jobs::sweeper;
+use crate::jobs::{roller, sweeper};
 use crate::lanes::{LaneLimits, Lanes};
 use crate::payments::Payments;
 use crate::store::Store;
@@ -60,7 +60,7 @@ pub struct Service {
     store: Store,
     lanes: Vec<JoinHandle<()>>,
     sweep_interval: Duration,
-    sweeper: Option<JoinHandle<()>>,
+    jobs: Vec<JoinHandle<()>>,
     clock: Clock,
     to_lanes: Lanes,
     migrate: bool,
@@ -111,7 +111,7 @@ impl Service {
             store,
             lanes: lane_handles,
             sweep_interval: config.sweep_interval,
-            sweeper: None,
+            jobs: Vec::new(),
             clock,
             to_lanes: lanes,
             migrate: config.auto_migrate,
@@ -120,18 +120,23 @@ impl Service {
         })
     }
 
-    /// Prepares the database: waits for it and migrates; from then on due events are swept. Until
-    /// this is done, every answer that needs the database is 503.
+    /// Prepares the database: waits for it and migrates; from then on due events are swept and
+    /// usage is added up. Until this is done, every answer that needs the database is 503.
     ///
     /// # Errors
     /// A migration fails.
     pub async fn prepare(&mut self) -> anyhow::Result<()> {
         database::prepare(&self.opened.urls(), &self.store, self.migrate, None).await?;
-        self.sweeper = Some(tokio::spawn(sweeper::run(
+        self.jobs.push(tokio::spawn(sweeper::run(
             self.store.clone(),
             self.to_lanes.clone(),
             self.clock.clone(),
             self.sweep_interval,
+            self.stop.subscribe(),
+        )));
+        self.jobs.push(tokio::spawn(roller::run(
+            self.store.clone(),
+            self.to_lanes.grown(),
             self.stop.subscribe(),
         )));
         Ok(())
@@ -145,7 +150,7 @@ impl Service {
         println!("credit-ledger is listening on {}", self.base_url);
     }
 
-    /// Stops in order: listener and sweeper, then lanes with what is queued, then the database.
+    /// Stops in order: listener and jobs, then lanes with what is queued, then the database.
     ///
     /// # Errors
     /// The listener failed, or the private Postgres does not stop.
@@ -153,8 +158,8 @@ impl Service {
         let _ = self.stop.send(true);
         self.server.await.context("the listener panicked")??;
         let rest = async {
-            if let Some(sweeper) = self.sweeper {
-                let _ = sweeper.await;
+            for job in self.jobs {
+                let _ = job.await;
             }
             drop(self.to_lanes);
             for lane in self.lanes {

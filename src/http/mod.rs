@@ -15,6 +15,8 @@ mod catalogue;
 mod clocks;
 pub mod codes;
 mod debits;
+mod explain;
+mod explain_sentences;
 pub mod extract;
 mod health;
 mod hold_body;
@@ -32,12 +34,15 @@ mod purchases;
 mod reading;
 mod refunds;
 mod server;
+mod statement;
 mod tenants;
 pub mod time;
 mod tooljet;
+mod tooljet_cycles;
 mod tooljet_usage;
 mod transactions;
 mod transactions_csv;
+mod usage;
 mod words;
 
 use std::ops::Deref;
@@ -53,13 +58,19 @@ use crate::payments::Payments;
 use crate::store::Store;
 use auth::OperatorKey;
 use problem::Problem;
+use tooljet_cycles::Cycles;
 
 pub use health::Readiness;
 pub use server::serve;
 
 /// What handlers work with. Cloning is one count up: every request does it.
 #[derive(Clone)]
-pub struct App(Arc<Services>);
+pub struct App(Arc<Whole>);
+
+struct Whole {
+    services: Services,
+    cycles: Cycles,
+}
 
 /// The parts of an [`App`].
 pub struct Services {
@@ -83,7 +94,13 @@ impl App {
     /// An app of these parts.
     #[must_use]
     pub fn new(services: Services) -> Self {
-        Self(Arc::new(services))
+        let cycles = Cycles::default();
+        Self(Arc::new(Whole { services, cycles }))
+    }
+
+    /// Usage of current cycles that was read lately.
+    fn cycles(&self) -> &Cycles {
+        &self.0.cycles
     }
 }
 
@@ -91,7 +108,7 @@ impl Deref for App {
     type Target = Services;
 
     fn deref(&self) -> &Services {
-        &self.0
+        &self.0.services
     }
 }
 
@@ -113,6 +130,9 @@ fn routes() -> OpenApiRouter<App> {
         .merge(purchases::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())
+        .merge(usage::routes())
+        .merge(statement::routes())
+        .merge(explain::routes())
         .merge(tooljet::routes())
 }
 

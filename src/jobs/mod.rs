@@ -1,3 +1,4 @@
-//! Work that nobody asked for: making durable what is due.
+//! Work that nobody asked for: making durable what is due, adding up usage in advance.
 
+pub mod roller;
 pub mod sweeper;

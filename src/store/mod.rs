@@ -18,6 +18,7 @@ mod pool_list;
 mod pools;
 mod purchases;
 mod rows;
+mod statement;
 mod tenants;
 mod usage;
 mod verify;
@@ -39,6 +40,7 @@ pub use migrate::{existing_role, migrate};
 pub use pool_list::*;
 pub use pools::{DuePool, StoredPool};
 pub use purchases::{Claim, PurchaseFilter, PurchaseRecord};
+pub use statement::{Buckets, Movement, Statement};
 pub use tenants::*;
 pub use usage::*;
 pub use verify::*;
@@ -66,6 +68,8 @@ pub struct Store {
     role: Arc<Role>,
     catalogues: CatalogueCache,
     keys: KeyCache,
+    /// Entries that a block of usage has, in pools that have none yet.
+    block_entries: i64,
 }
 
 impl Store {
@@ -113,7 +117,24 @@ impl Store {
             options,
             catalogues: CatalogueCache::default(),
             keys: KeyCache::default(),
+            block_entries: BLOCK_ENTRIES,
         })
+    }
+
+    /// The same store with smaller blocks of usage: tests have few entries.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_blocks_of(self, block_entries: i64) -> Self {
+        Self {
+            block_entries,
+            ..self
+        }
+    }
+
+    /// Whether a block of usage ends among the entries after `before`, up to `seq`.
+    #[must_use]
+    pub const fn completes_a_block(&self, before: i64, seq: i64) -> bool {
+        before / self.block_entries != seq / self.block_entries
     }
 
     /// Says what every connection runs as: the role that cannot change the journal, or, with
