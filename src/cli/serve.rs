@@ -15,7 +15,7 @@ use crate::config::{Config, Database, OPERATOR_KEY_MIN_CHARS, Secret};
 use crate::embedded;
 use crate::http::auth::OperatorKey;
 use crate::http::{self, App, Readiness, Services};
-use crate::jobs::{checkouts, payments, sweeper};
+use crate::jobs::{checkouts, payments, roller, sweeper};
 use crate::lanes::{LaneLimits, Lanes};
 use crate::payments::{PaymentOptions, Payments};
 use crate::store::Store;
@@ -139,6 +139,11 @@ impl Service {
             self.to_lanes.clone(),
             self.clock.clone(),
             self.sweep_interval,
+            self.stop.subscribe(),
+        )));
+        self.jobs.push(tokio::spawn(roller::run(
+            self.store.clone(),
+            self.to_lanes.grown(),
             self.stop.subscribe(),
         )));
         let checkouts = checkouts::run(self.payments.clone(), self.stop.subscribe());

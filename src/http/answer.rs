@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -58,13 +59,25 @@ pub fn booked(status: StatusCode, body: &impl Serialize, replayed: bool) -> Resp
     response
 }
 
+/// 200 with a body that is JSON text already.
+#[must_use]
+pub fn ready(json: Bytes) -> Response {
+    let content_type = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, content_type)], json).into_response()
+}
+
 /// A status with a body.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    (status, ready(to_json(body))).into_response()
+}
+
+/// The JSON text of a body.
+#[must_use]
+pub fn to_json(body: &impl Serialize) -> Bytes {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut bytes, body).expect("our own bodies have a JSON text");
-    let content_type = HeaderValue::from_static("application/json");
-    (status, [(CONTENT_TYPE, content_type)], bytes).into_response()
+    bytes.into()
 }
 
 /// What a lane or the journal gave is not what was asked for: we are wrong.

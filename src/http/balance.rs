@@ -1,12 +1,14 @@
 //! A pool's balance in JSON, and reading one or many.
 //!
-//! The figures are the ledger's; nothing is computed here. A read writes nothing: what is due but
-//! not booked is counted in memory by [`reading`](super::reading).
+//! The figures are the ledger's; nothing is computed here. A read as of now writes nothing: what is
+//! due but not booked is counted in memory by [`reading`](super::reading). One of the past has it
+//! booked first, and is the state after an entry.
 
 use axum::extract::State;
 use axum::response::Response;
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,7 +20,8 @@ use super::problem::{Problem, ProblemBody};
 use super::reading;
 use super::time::Stamp;
 use crate::ledger::{
-    AddonBalance, Balance, Credits, MonthlyBalance, PoolName, Refusal, SignedCredits,
+    AddonBalance, Balance, Credits, MonthlyBalance, PoolName, Refusal, SignedCredits, TenantId,
+    Time,
 };
 
 /// The most pools of one request.
@@ -153,10 +156,15 @@ impl<'a> BalanceBody<'a> {
     }
 }
 
-/// A balance is read as of now: any parameter is refused rather than ignored.
-#[derive(Debug, Deserialize)]
+/// As of when a balance is read.
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct BalanceQuery {}
+#[into_params(parameter_in = Query)]
+pub struct BalanceQuery {
+    /// As it was at this instant, after every entry of it; as of now when left out. Before the pool
+    /// was made there was none (404); the future is refused.
+    at: Option<Stamp>,
+}
 
 /// Pools whose balances are asked for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -202,16 +210,47 @@ struct BalanceResult<'a> {
     get,
     path = "/v1/pools/{pool}/balance",
     tag = "balances",
-    params(("pool" = String, Path)),
+    params(("pool" = String, Path), BalanceQuery),
     responses((status = 200, description = "The balance", body = BalanceBody))
 )]
 pub async fn get_balance(
     State(app): State<App>,
     PoolScope { caller, pool, .. }: PoolScope<scope::BalancesRead>,
-    Query(BalanceQuery {}): Query<BalanceQuery>,
+    Query(BalanceQuery { at }): Query<BalanceQuery>,
 ) -> Result<Response, Problem> {
-    let current = reading::current(&app, caller.tenant, &pool).await?;
-    Ok(answer::ok(&BalanceBody::new(&pool, &current.balance())))
+    let balance = match at {
+        None => reading::current(&app, caller.tenant, &pool)
+            .await?
+            .balance(),
+        Some(Stamp(instant)) => balance_at(&app, caller.tenant, &pool, instant).await?,
+    };
+    Ok(answer::ok(&BalanceBody::new(&pool, &balance)))
+}
+
+/// The balance after the last entry at or before an instant: once everything due is booked, nothing
+/// happened between two entries.
+async fn balance_at(
+    app: &App,
+    tenant: TenantId,
+    name: &PoolName,
+    instant: Time,
+) -> Result<Balance, Problem> {
+    let current = reading::booked(app, tenant, name).await?;
+    if instant > current.now {
+        return Err(Problem::invalid("at", "must not be in the future"));
+    }
+    let pool = current.pool();
+    // Instants are whole milliseconds.
+    let after = instant + TimeDelta::milliseconds(1);
+    let last = app.store.first_since(pool.id, after).await? - 1;
+    let entry = app.store.entry_at(pool.id, last).await?;
+    let entry = entry.ok_or(Refusal::PoolNotFound)?;
+    // A closed pool is frozen: what it had then is what it has.
+    let frozen_at = pool.closed_at.unwrap_or(instant);
+    Ok(Balance {
+        as_of: instant.min(frozen_at),
+        ..entry.after
+    })
 }
 
 /// Reads the balances of many pools

@@ -17,6 +17,8 @@ mod checkouts;
 mod clocks;
 pub mod codes;
 mod debits;
+mod explain;
+mod explain_sentences;
 pub mod extract;
 mod health;
 mod hold_body;
@@ -35,14 +37,17 @@ mod purchases;
 mod reading;
 mod refunds;
 mod server;
+mod statement;
 mod stripe_settings;
 mod stripe_webhook;
 mod tenants;
 pub mod time;
 mod tooljet;
+mod tooljet_cycles;
 mod tooljet_usage;
 mod transactions;
 mod transactions_csv;
+mod usage;
 mod words;
 
 use std::ops::Deref;
@@ -58,13 +63,19 @@ use crate::payments::Payments;
 use crate::store::Store;
 use auth::OperatorKey;
 use problem::Problem;
+use tooljet_cycles::Cycles;
 
 pub use health::Readiness;
 pub use server::serve;
 
 /// What handlers work with. Cloning is one count up: every request does it.
 #[derive(Clone)]
-pub struct App(Arc<Services>);
+pub struct App(Arc<Whole>);
+
+struct Whole {
+    services: Services,
+    cycles: Cycles,
+}
 
 /// The parts of an [`App`].
 pub struct Services {
@@ -88,7 +99,13 @@ impl App {
     /// An app of these parts.
     #[must_use]
     pub fn new(services: Services) -> Self {
-        Self(Arc::new(services))
+        let cycles = Cycles::default();
+        Self(Arc::new(Whole { services, cycles }))
+    }
+
+    /// Usage of current cycles that was read lately.
+    fn cycles(&self) -> &Cycles {
+        &self.0.cycles
     }
 }
 
@@ -96,7 +113,7 @@ impl Deref for App {
     type Target = Services;
 
     fn deref(&self) -> &Services {
-        &self.0
+        &self.0.services
     }
 }
 
@@ -122,6 +139,9 @@ fn routes() -> OpenApiRouter<App> {
         .merge(payment_exceptions::routes())
         .merge(adjustments::routes())
         .merge(transactions::routes())
+        .merge(usage::routes())
+        .merge(statement::routes())
+        .merge(explain::routes())
         .merge(tooljet::routes())
 }
 

@@ -19,9 +19,8 @@ use super::extract::{PathText, Query};
 use super::problem::Problem;
 use super::reading;
 use super::time::Stamp;
-use super::tooljet_usage::UsageBody;
+use super::tooljet_usage::{Split, UsageBody};
 use crate::ledger::{Balance, PoolKind, PoolName, SignedCredits};
-use crate::store::UsageGroups;
 
 /// The routes of ToolJet's backend.
 pub fn routes() -> OpenApiRouter<App> {
@@ -108,12 +107,6 @@ impl Figures {
             total: recurring + topup,
         }
     }
-
-    /// With another's added.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self::new(self.recurring + other.recurring, self.topup + other.topup)
-    }
 }
 
 impl From<&Balance> for BalanceBody {
@@ -170,7 +163,8 @@ pub async fn get_customer_balance(
 
 /// Reads a workspace's usage in the current cycle, as ToolJet does
 ///
-/// Users and `unattributed` add up to `pool` exactly.
+/// Users and `unattributed` add up to `pool` exactly. Refunds are subtracted, but for parts that
+/// lapsed: they came back to no bucket.
 #[utoipa::path(
     get,
     path = "/api/ai/organizations/{id}/usage",
@@ -184,12 +178,13 @@ pub async fn get_organization_usage(
     PathText(id): PathText,
 ) -> Result<Response, Problem> {
     let pool = pool(&caller, PoolKind::Workspace, &id)?;
-    usage(&app, &caller, pool, UsageGroups::Users).await
+    usage(&app, &caller, pool, Split::Users).await
 }
 
 /// Reads a self-hosted instance's usage in the current cycle, as ToolJet does
 ///
-/// Users and `unattributed` add up to `pool` exactly.
+/// Users and `unattributed` add up to `pool` exactly. Refunds are subtracted, but for parts that
+/// lapsed: they came back to no bucket.
 #[utoipa::path(
     get,
     path = "/api/ai/selfhost-customers/{id}/usage",
@@ -204,11 +199,11 @@ pub async fn get_customer_usage(
     Query(query): Query<UsageQuery>,
 ) -> Result<Response, Problem> {
     let pool = pool(&caller, PoolKind::Instance, &id)?;
-    let groups = match query.group_by {
-        Some(GroupBy::Organization) => UsageGroups::UsersAndWorkspaces,
-        None => UsageGroups::Users,
+    let split = match query.group_by {
+        Some(GroupBy::Organization) => Split::Organizations,
+        None => Split::Users,
     };
-    usage(&app, &caller, pool, groups).await
+    usage(&app, &caller, pool, split).await
 }
 
 fn pool(caller: &Caller, kind: PoolKind, id: &str) -> Result<PoolName, Problem> {
@@ -220,29 +215,21 @@ fn pool(caller: &Caller, kind: PoolKind, id: &str) -> Result<PoolName, Problem> 
 
 async fn balance(app: &App, caller: &Caller, pool: PoolName) -> Result<Response, Problem> {
     let current = reading::current(app, caller.tenant, &pool).await?;
-    Ok(uncached(&BalanceBody::from(&current.balance())))
+    Ok(uncached(answer::ok(&BalanceBody::from(&current.balance()))))
 }
 
 async fn usage(
     app: &App,
     caller: &Caller,
     pool: PoolName,
-    groups: UsageGroups,
+    split: Split,
 ) -> Result<Response, Problem> {
     let current = reading::booked_or_new(app, caller.tenant, &pool).await?;
-    let pool = current.pool();
-    let entries = pool.cycle_seq.saturating_add(1)..=pool.seq;
-    let rows = app.store.usage(pool.id, entries, groups).await?;
-    let tracking_since = app.store.tracking_since(pool.id).await?;
-    Ok(uncached(&UsageBody::new(
-        pool.cycle.start,
-        tracking_since,
-        rows,
-        groups,
-    )))
+    let json = app.cycles().read(&app.store, current.pool(), split).await?;
+    Ok(uncached(answer::ready(json)))
 }
 
-fn uncached(body: &impl Serialize) -> Response {
+fn uncached(answer: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
-    ([(CACHE_CONTROL, no_store)], answer::ok(body)).into_response()
+    ([(CACHE_CONTROL, no_store)], answer).into_response()
 }

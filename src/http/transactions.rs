@@ -259,7 +259,7 @@ pub async fn get_transactions(
 }
 
 /// Whether CSV is named before JSON, or before anything will do.
-fn wants_csv(headers: &HeaderMap) -> bool {
+pub fn wants_csv(headers: &HeaderMap) -> bool {
     let accepted = headers
         .get_all(ACCEPT)
         .iter()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
 use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events, needs};
@@ -28,10 +28,17 @@ pub(super) struct Lane {
     batch_limit: usize,
     writer: Option<Writer>,
     catalogues: HashMap<TenantId, Arc<Catalogue>>,
+    grown: broadcast::Sender<PoolId>,
 }
 
 impl Lane {
-    pub fn new(number: usize, store: Store, clock: Clock, batch_limit: usize) -> Self {
+    pub fn new(
+        number: usize,
+        store: Store,
+        clock: Clock,
+        batch_limit: usize,
+        grown: broadcast::Sender<PoolId>,
+    ) -> Self {
         Self {
             number,
             store,
@@ -39,6 +46,7 @@ impl Lane {
             batch_limit,
             writer: None,
             catalogues: HashMap::new(),
+            grown,
         }
     }
 
@@ -258,7 +266,22 @@ impl Lane {
             .map_err(|_| StoreError::timed_out())??;
         metrics::histogram!("credit_ledger_commit_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("credit_ledger_due_events_total").increment(due_events(&books) as u64);
+        self.tell_of_growth(&books);
         Ok(written)
+    }
+}
+
+impl Lane {
+    /// Tells of pools that have one more block of usage. Nothing waits for it, and one that was not
+    /// written after all is told in vain.
+    fn tell_of_growth(&self, books: &[&Book]) {
+        for book in books {
+            let pool = book.pool();
+            if self.store.completes_a_block(book.read_seq(), pool.seq) {
+                // Nobody may be listening.
+                let _ = self.grown.send(pool.id);
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod reply;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -24,6 +24,9 @@ pub use reply::{PoolView, Reply};
 
 /// How long a caller waits: an answer must come within two seconds.
 const PATIENCE: Duration = Duration::from_millis(1_800);
+
+/// How many pools that have grown are remembered for whoever listens.
+const GROWN_QUEUE: usize = 1_024;
 
 /// A write on one pool.
 #[derive(Clone, Debug)]
@@ -80,6 +83,7 @@ pub struct LaneLimits {
 #[derive(Clone)]
 pub struct Lanes {
     queues: Arc<[mpsc::Sender<Envelope>]>,
+    grown: broadcast::Sender<PoolId>,
 }
 
 impl Lanes {
@@ -87,18 +91,33 @@ impl Lanes {
     /// is done; the handles tell when.
     #[must_use]
     pub fn start(store: &Store, clock: &Clock, limits: LaneLimits) -> (Self, Vec<JoinHandle<()>>) {
+        let (grown, _) = broadcast::channel(GROWN_QUEUE);
         let start = |number| {
             let (sender, queue) = mpsc::channel(limits.queue);
-            let lane = lane::Lane::new(number, store.clone(), clock.clone(), limits.batch);
+            let lane = lane::Lane::new(
+                number,
+                store.clone(),
+                clock.clone(),
+                limits.batch,
+                grown.clone(),
+            );
             (sender, tokio::spawn(lane.run(queue)))
         };
         let (queues, handles): (Vec<_>, Vec<_>) = (0..limits.lanes).map(start).unzip();
         (
             Self {
                 queues: queues.into(),
+                grown,
             },
             handles,
         )
+    }
+
+    /// Tells of pools whose journal has grown by a block of usage. Who listens too slowly misses
+    /// some, which does no harm: their next block, or the next read, builds what is missing.
+    #[must_use]
+    pub fn grown(&self) -> broadcast::Receiver<PoolId> {
+        self.grown.subscribe()
     }
 
     /// Sends a job to its lane and waits for what came of it, within the time a request may take.

@@ -54,6 +54,7 @@ mod refusal;
 mod samples;
 mod terms;
 mod text;
+mod usage;
 
 pub use account::{Account, Accounts, Transfer, TransferError};
 pub use adjustment::{Adjustment, Bucket};
@@ -84,6 +85,7 @@ pub use refund::{MAX_RUN_DEBITS, Refund, RefundFacts, RefundableDebit, RunRefund
 pub use refusal::Refusal;
 pub use terms::{Requested, Term, Terms};
 pub use text::{Code, IdempotencyKey, Label, Metadata, PromoCode, Reason, TextError};
+pub use usage::UsageFigures;
 pub use word::UnknownWord;
 
 /// A moment, in UTC, always cut to whole milliseconds at the edge.

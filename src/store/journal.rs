@@ -4,6 +4,8 @@
 //! caller asked for, found by the primary key, and an instant is turned into a number by bisection,
 //! because entries of a pool are ordered in time (invariant ordered).
 
+use std::sync::LazyLock;
+
 use sqlx::AssertSqlSafe;
 
 use super::deadline::{within, within_scan};
@@ -31,6 +33,31 @@ pub struct EntryFilter {
     /// Only before this instant.
     pub to: Option<Time>,
 }
+
+/// What only grows along a journal.
+#[derive(Clone, Copy)]
+enum Order {
+    At,
+    CycleStart,
+}
+
+impl Order {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::At => "at",
+            Self::CycleStart => "cycle_start",
+        }
+    }
+}
+
+static ENTRY_BY_NUMBER: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {ENTRY_COLUMNS}
+        FROM entries AS e
+        WHERE e.pool_id = $1
+            AND e.seq = $2"
+    )
+});
 
 impl Store {
     /// The entry of a pool that has this id.
@@ -68,8 +95,14 @@ impl Store {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Entry>, StoreError> {
-        let first = self.first_since(pool, filter.from).await?;
-        let end = self.first_since(pool, filter.to).await?;
+        let first = match filter.from {
+            Some(instant) => Some(self.first_since(pool, instant).await?),
+            None => None,
+        };
+        let end = match filter.to {
+            Some(instant) => Some(self.first_since(pool, instant).await?),
+            None => None,
+        };
         let end = end.into_iter().chain(before).min();
         let statement = format!(
             "SELECT {ENTRY_COLUMNS}
@@ -129,20 +162,79 @@ impl Store {
         rows.into_iter().map(Entry::try_from).collect()
     }
 
-    /// The number of the first entry at an instant or later, or one more than the last entry's;
-    /// `None` without an instant. Halves the journal until one entry is left, so it costs as many
-    /// look-ups as the length of the journal has bits.
-    async fn first_since(
+    /// The entry of a pool that has this number.
+    ///
+    /// # Errors
+    /// The database is away or the row is corrupt.
+    pub async fn entry_at(&self, pool: PoolId, seq: i64) -> Result<Option<Entry>, StoreError> {
+        let read = sqlx::query_as(ENTRY_BY_NUMBER.as_str())
+            .bind(pool.uuid())
+            .bind(seq)
+            .fetch_optional(self.db());
+        let row: Option<EntryRow> = within(async { Ok(read.await?) }).await?;
+        row.map(Entry::try_from).transpose()
+    }
+
+    /// The refunds of a debit, oldest first, at most so many.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn refunds_of(
         &self,
         pool: PoolId,
-        instant: Option<Time>,
-    ) -> Result<Option<i64>, StoreError> {
-        let Some(instant) = instant else {
-            return Ok(None);
-        };
-        let read = sqlx::query_scalar(
-            r"
-            WITH RECURSIVE halves AS (
+        debit_seq: i64,
+        limit: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let statement = format!(
+            "SELECT {ENTRY_COLUMNS}
+            FROM refunds AS r
+            JOIN entries AS e
+                ON e.pool_id = r.pool_id
+                AND e.seq = r.seq
+            WHERE r.pool_id = $1
+                AND r.debit_seq = $2
+            ORDER BY r.seq
+            LIMIT $3"
+        );
+        let read = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(pool.uuid())
+            .bind(debit_seq)
+            .bind(limit)
+            .fetch_all(self.db());
+        let rows: Vec<EntryRow> = within(async { Ok(read.await?) }).await?;
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// The number of the first entry at an instant or later, or one more than the last entry's.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn first_since(&self, pool: PoolId, instant: Time) -> Result<i64, StoreError> {
+        self.first_not_before(pool, Order::At, instant).await
+    }
+
+    /// The number of the first entry of the cycle that began at an instant, or else of the next
+    /// one that began later; one more than the last entry's when there is none.
+    pub(super) async fn first_of_cycle(
+        &self,
+        pool: PoolId,
+        cycle_start: Time,
+    ) -> Result<i64, StoreError> {
+        self.first_not_before(pool, Order::CycleStart, cycle_start)
+            .await
+    }
+
+    /// Halves the journal until one entry is left, so it costs as many look-ups as the length of
+    /// the journal has bits.
+    async fn first_not_before(
+        &self,
+        pool: PoolId,
+        order: Order,
+        instant: Time,
+    ) -> Result<i64, StoreError> {
+        let column = order.column();
+        let statement = format!(
+            "WITH RECURSIVE halves AS (
                 -- Entries up to `earlier` are before the instant, those from `later` on are not.
                 SELECT 0::bigint AS earlier, COALESCE(MAX(seq), 0) + 1 AS later
                 FROM entries
@@ -158,7 +250,7 @@ impl Store {
                         (b.earlier + b.later) / 2 AS middle,
                         -- A subquery, not a join: it is one look-up by the key each time.
                         (
-                            SELECT e.at < $2
+                            SELECT e.{column} < $2
                             FROM entries AS e
                             WHERE e.pool_id = $1
                                 AND e.seq = (b.earlier + b.later) / 2
@@ -168,12 +260,12 @@ impl Store {
                 ) AS h
             )
             SELECT MIN(later)
-            FROM halves
-            ",
-        )
-        .bind(pool.uuid())
-        .bind(instant)
-        .fetch_one(self.scans());
-        within_scan(async { Ok(read.await?) }).await.map(Some)
+            FROM halves"
+        );
+        let read = sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(pool.uuid())
+            .bind(instant)
+            .fetch_one(self.scans());
+        within_scan(async { Ok(read.await?) }).await
     }
 }

@@ -126,7 +126,8 @@ async fn try_grant_role(
         format!("GRANT USAGE ON SCHEMA public TO {ROLE}"),
         format!("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {ROLE}"),
         format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}"),
-        format!("GRANT INSERT ON entries, refunds TO {ROLE}"),
+        format!("GRANT INSERT ON entries, refunds, usage_lines TO {ROLE}"),
+        format!("GRANT INSERT, UPDATE ON usage_heads TO {ROLE}"),
         format!(
             "GRANT INSERT, UPDATE ON pools, holds, purchases, tenants, api_keys, plans, \
              operations, addon_terms, test_clocks TO {ROLE}"

@@ -22,6 +22,7 @@ mod pools;
 mod promo_codes;
 mod purchases;
 mod rows;
+mod statement;
 mod stripe_settings;
 mod tenants;
 mod usage;
@@ -48,6 +49,7 @@ pub use pool_list::*;
 pub use pools::{DuePool, StoredPool};
 pub use promo_codes::{PromoRecord, Redemption};
 pub use purchases::{Claim, PurchaseFilter, PurchaseRecord};
+pub use statement::{Buckets, Movement, Statement};
 pub use stripe_settings::SealedStripeSettings;
 pub use tenants::*;
 pub use usage::*;
@@ -76,6 +78,8 @@ pub struct Store {
     role: Arc<Role>,
     catalogues: CatalogueCache,
     keys: KeyCache,
+    /// Entries that a block of usage has, in pools that have none yet.
+    block_entries: i64,
 }
 
 impl Store {
@@ -123,7 +127,24 @@ impl Store {
             options,
             catalogues: CatalogueCache::default(),
             keys: KeyCache::default(),
+            block_entries: BLOCK_ENTRIES,
         })
+    }
+
+    /// The same store with smaller blocks of usage: tests have few entries.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_blocks_of(self, block_entries: i64) -> Self {
+        Self {
+            block_entries,
+            ..self
+        }
+    }
+
+    /// Whether a block of usage ends among the entries after `before`, up to `seq`.
+    #[must_use]
+    pub const fn completes_a_block(&self, before: i64, seq: i64) -> bool {
+        before / self.block_entries != seq / self.block_entries
     }
 
     /// Says what every connection runs as: the role that cannot change the journal, or, with

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of};
 use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
+use super::usage::UsageAudit;
 use super::{Store, StoreError};
 use crate::ledger::{Audit, Entry, Fault, Kept, Pool, PoolId, RefundTotals, SignedCredits};
 
@@ -200,6 +201,7 @@ async fn verify_pool(
         ORDER BY e.seq"
     );
     let mut audit = Audit::new(id);
+    let mut usage = UsageAudit::begin(connection, id).await?;
     let mut fault = None;
     let mut stream = sqlx::query(AssertSqlSafe(statement))
         .bind(id.uuid())
@@ -208,7 +210,7 @@ async fn verify_pool(
         let row = EntryRow::from_row(&row)?;
         let seq = row.seq;
         let checked = match Entry::try_from(row) {
-            Ok(entry) => audit.check(&entry),
+            Ok(entry) => audit.check(&entry).map(|()| usage.add(&entry)),
             Err(error) => Err(Fault {
                 seq: Some(seq),
                 what: error.to_string(),
@@ -232,6 +234,9 @@ async fn verify_pool(
             }),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
+    }
+    if fault.is_none() {
+        fault = usage.finish(connection).await?;
     }
     Ok(PoolReport {
         pool: id,

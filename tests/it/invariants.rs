@@ -12,6 +12,7 @@ mod duel;
 mod grants;
 mod lane;
 mod paths;
+mod payments;
 mod puts;
 mod replays;
 mod requests;

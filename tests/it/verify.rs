@@ -135,6 +135,98 @@ async fn a_pool_row_that_says_otherwise_than_its_journal_is_found() {
     }
 }
 
+/// Statements that change what was added up, and what is then said of it.
+fn changes_of_usage() -> Vec<(String, &'static str)> {
+    let line = "level = 0 AND block = 3 AND line = 1";
+    vec![
+        (
+            format!("UPDATE usage_lines SET monthly = monthly + 1 WHERE {line}"),
+            "level 0",
+        ),
+        (
+            format!("UPDATE usage_lines SET count = count + 1 WHERE {line}"),
+            "level 0",
+        ),
+        (
+            format!("UPDATE usage_lines SET user_id = 'c' WHERE {line}"),
+            "level 0",
+        ),
+        (
+            format!("UPDATE usage_lines SET day = day + 1 WHERE {line}"),
+            "level 0",
+        ),
+        (format!("DELETE FROM usage_lines WHERE {line}"), "level 0"),
+        (
+            "UPDATE usage_lines SET addon = 1 WHERE level = 1 AND line = 1".to_owned(),
+            "level 1",
+        ),
+        (
+            "DELETE FROM usage_lines WHERE level = 1 AND line = 1".to_owned(),
+            "level 1",
+        ),
+        (
+            "INSERT INTO usage_lines SELECT pool_id, level, 99, split, line, day, operation,
+                user_id, workspace_id, model, monthly, addon, overdraft, count,
+                lapsed_monthly, lapsed_addon
+            FROM usage_lines WHERE level = 0 AND block = 0"
+                .to_owned(),
+            "level 0",
+        ),
+        (
+            "UPDATE usage_heads SET blocks = blocks + 1 WHERE level = 0".to_owned(),
+            "more blocks",
+        ),
+        (
+            "UPDATE usage_heads SET blocks = blocks - 1 WHERE level = 0".to_owned(),
+            "level 0",
+        ),
+        (
+            "DELETE FROM usage_heads WHERE level = 1".to_owned(),
+            "level 1",
+        ),
+        (
+            "UPDATE usage_heads SET tracking_since = NULL WHERE level = 0".to_owned(),
+            "first entry with a user",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn usage_that_was_added_up_otherwise_than_the_journal_says_is_found() {
+    let app = TestApp::with_blocks_of(4).await;
+    app.put_pool("workspace:w", json!({"plan": "free"}))
+        .await
+        .expect(201);
+    for user in ["a", "b"].iter().cycle().take(70) {
+        let body = json!({"credits": 1, "user_id": user});
+        let path = "/v1/pools/workspace:w/debits";
+        app.post(path).json(&body).send().await.expect(201);
+    }
+    let usage = "/v1/pools/workspace:w/usage?from=2026-01-01T00:00:00Z";
+    app.get(usage).send().await.expect(200);
+    app.verify().await;
+    let mut superuser = app.database.connect().await;
+    let keep =
+        "CREATE TABLE kept AS TABLE usage_lines; CREATE TABLE kept_heads AS TABLE usage_heads";
+    superuser.execute(keep).await.expect("a copy is kept");
+    for (change, said) in changes_of_usage() {
+        let found = after(&app, &change).await;
+        assert_eq!(
+            found["wrong"][0]["pool"], "workspace:w",
+            "{change}: {found}"
+        );
+        let what = found["wrong"][0]["what"].as_str().unwrap_or_default();
+        assert!(what.contains(said), "{change}: {found}");
+        let restore = "DELETE FROM usage_lines; INSERT INTO usage_lines TABLE kept;
+            DELETE FROM usage_heads; INSERT INTO usage_heads TABLE kept_heads";
+        superuser
+            .execute(restore)
+            .await
+            .expect("the copy is put back");
+    }
+    app.verify().await;
+}
+
 #[tokio::test]
 async fn what_is_due_but_not_booked_is_no_fault() {
     let app = with_history().await;
@@ -181,6 +273,9 @@ async fn the_services_role_can_add_to_the_journal_but_never_change_it() {
         "ALTER TABLE entries DISABLE TRIGGER ALL",
         "UPDATE purchases SET credits = 1",
         "DELETE FROM pools",
+        "UPDATE usage_lines SET monthly = 0",
+        "DELETE FROM usage_lines",
+        "DELETE FROM usage_heads",
     ];
     for statement in refused {
         let error = connection.execute(statement).await.expect_err(statement);

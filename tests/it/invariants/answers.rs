@@ -122,10 +122,12 @@ fn run_refund(entry: &Entry) -> model::RunRefund {
 
 pub fn purchased(entry: &Entry) -> Answer {
     let details = entry.read_details().expect("details can be read");
-    let bought = entry.moved(ledger::Account::IssuedAddon, ledger::Account::Addon);
+    let credited = entry.moved(ledger::Account::IssuedAddon, ledger::Account::Addon);
+    let bonus = details.bonus_credits.map_or(0, ledger::Credits::units);
     Answer::Purchased {
         seq: number(entry.seq),
-        credits: bought.units(),
+        credits: credited.units() - bonus,
+        bonus,
         paid_at: details.paid_at.expect("a purchase says when it was paid"),
         expires_at: entry
             .after
@@ -133,6 +135,24 @@ pub fn purchased(entry: &Entry) -> Answer {
             .expires_at
             .expect("what is bought expires"),
         first: true,
+    }
+}
+
+pub fn settled(entry: Option<&Entry>, bought: &ledger::Bought) -> Answer {
+    Answer::Settled {
+        seq: entry.map(|entry| number(entry.seq)),
+        clawed_back: bought.clawed_back.units(),
+        uncollected: bought.uncollected.units(),
+    }
+}
+
+pub fn credited(bought: &ledger::Bought) -> model::view::Credited {
+    model::view::Credited {
+        seq: number(bought.seq),
+        credits: bought.credits.units(),
+        valid_until: bought.valid_until,
+        clawed_back: bought.clawed_back.units(),
+        uncollected: bought.uncollected.units(),
     }
 }
 
@@ -196,11 +216,11 @@ pub fn in_order(entry: &model::Entry) -> model::Entry {
 
 fn account(account: ledger::Account) -> model::Account {
     let found = ACCOUNTS.into_iter().find(|(core, _)| *core == account);
-    found.expect("no command of these tests claws back").1
+    found.expect("both sides have the same accounts").1
 }
 
-/// The accounts that both sides have.
-pub const ACCOUNTS: [(ledger::Account, model::Account); 11] = [
+/// The accounts of both sides.
+pub const ACCOUNTS: [(ledger::Account, model::Account); 12] = [
     (ledger::Account::Monthly, model::Account::Monthly),
     (ledger::Account::Addon, model::Account::Addon),
     (ledger::Account::HeldMonthly, model::Account::HeldMonthly),
@@ -215,6 +235,7 @@ pub const ACCOUNTS: [(ledger::Account, model::Account); 11] = [
     ),
     (ledger::Account::IssuedAddon, model::Account::IssuedAddon),
     (ledger::Account::Adjusted, model::Account::Adjusted),
+    (ledger::Account::ClawedBack, model::Account::ClawedBack),
 ];
 
 fn kind(kind: ledger::Kind) -> model::Kind {
@@ -231,9 +252,8 @@ fn kind(kind: ledger::Kind) -> model::Kind {
         ledger::Kind::HoldExtend => model::Kind::HoldExtend,
         ledger::Kind::Release => model::Kind::Release,
         ledger::Kind::HoldExpiry => model::Kind::HoldExpiry,
-        ledger::Kind::Clawback | ledger::Kind::ClawbackReversal => {
-            unreachable!("no command of these tests claws back")
-        }
+        ledger::Kind::Clawback => model::Kind::Clawback,
+        ledger::Kind::ClawbackReversal => model::Kind::ClawbackReversal,
         ledger::Kind::Purchase => model::Kind::Purchase,
         ledger::Kind::Reinstatement => model::Kind::Reinstatement,
         ledger::Kind::Adjustment => model::Kind::Adjustment,

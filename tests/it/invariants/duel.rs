@@ -40,6 +40,13 @@ fn the_core_holds_and_refunds_as_the_model_does() {
     });
 }
 
+#[test]
+fn the_core_claws_back_as_the_model_does() {
+    holds(500, steps::case(Mix::Payments, 50), |case| {
+        Duel::of(&case).fight(&case)
+    });
+}
+
 /// The core and the model side by side.
 struct Duel {
     lane: Lane,
@@ -119,6 +126,8 @@ impl Duel {
             .as_ref()
             .map(|book| answers::view(book, &self.lane.catalogue, now));
         same("pool", &view, &self.model.pool_view(now))?;
+        let credited: Vec<_> = self.lane.bought().map(answers::credited).collect();
+        same("purchases", &credited, &self.model.credited())?;
         let Some(pool) = book.as_ref().map(Book::pool) else {
             return Ok(());
         };

@@ -3,6 +3,8 @@
 //! It takes the model's commands and gives the model's answers. Payment references and the dates
 //! of plan versions are not the core's to check; the little that the store does there is here.
 
+mod payments;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -179,6 +181,10 @@ impl Lane {
                 self.advance(now);
                 self.purchase(now, bought)
             }
+            model::Command::Settle(known) => {
+                self.advance(now);
+                self.settle(now, known)
+            }
             _ => {
                 self.advance(now);
                 self.decide(now, self.command(command))
@@ -307,6 +313,7 @@ impl Lane {
             }
             model::Command::Close => Command::Close,
             model::Command::Advance => Command::Advance,
+            model::Command::Settle(_) => unreachable!("a state has a version as well"),
             model::Command::PutPlan(_) | model::Command::PutOperation(_) => {
                 unreachable!("the catalogue is not decided by a pool")
             }
@@ -315,13 +322,24 @@ impl Lane {
 
     /// # Panics
     /// When a refusal left a trace in the book.
-    fn decide(&mut self, now: Time, command: Command) -> Result<Answer, Refusal> {
+    fn outcome(&mut self, now: Time, command: Command) -> Result<Outcome, Refusal> {
         let actor = self.actor(&command);
         let book = self.book.as_mut().expect("there is a pool");
         let (pool, entries) = (book.pool().clone(), book.entries().len());
-        match command.decide(book, &self.catalogue, actor, now) {
-            Ok(Outcome::Put(change)) => Ok(answers::put(change, book.pool())),
-            Ok(Outcome::Booked(entry)) => Ok(match entry.kind {
+        let decided = command.decide(book, &self.catalogue, actor, now);
+        if decided.is_err() {
+            assert_eq!(*book.pool(), pool, "a refusal leaves the book as it was");
+            assert_eq!(book.entries().len(), entries, "a refusal books nothing");
+        }
+        decided
+    }
+
+    fn decide(&mut self, now: Time, command: Command) -> Result<Answer, Refusal> {
+        let outcome = self.outcome(now, command)?;
+        let book = self.book.as_ref().expect("there is a pool");
+        Ok(match outcome {
+            Outcome::Put(change) => answers::put(change, book.pool()),
+            Outcome::Booked(entry) => match entry.kind {
                 Kind::Debit => answers::debited(&entry),
                 Kind::Purchase => answers::purchased(&entry),
                 Kind::Hold => answers::held(&entry),
@@ -329,31 +347,9 @@ impl Lane {
                 Kind::Release => answers::released(&entry),
                 Kind::Refund => answers::refunded(&entry, book.entries()),
                 _ => answers::adjusted(&entry),
-            }),
-            Ok(Outcome::Done) => Ok(answers::closed(book.pool())),
-            Err(refusal) => {
-                assert_eq!(*book.pool(), pool, "a refusal leaves the book as it was");
-                assert_eq!(book.entries().len(), entries, "a refusal books nothing");
-                Err(refusal)
-            }
-        }
-    }
-
-    /// The claim of a payment reference, in short: what was credited before is answered again.
-    fn purchase(&mut self, now: Time, bought: &model::Purchase) -> Result<Answer, Refusal> {
-        match self.payments.get(&bought.reference) {
-            Some((credits, _)) if *credits != bought.credits => {
-                return Err(Refusal::PaymentReferenceReused);
-            }
-            Some((_, answer)) => return Ok(credited_before(answer)),
-            None => {}
-        }
-        let check = Command::CheckPurchase(Box::new(requests::purchase(bought, self.commands)));
-        self.decide(now, check)?;
-        let answer = self.decide(now, self.command(&model::Command::Purchase(bought.clone())))?;
-        let credited = (bought.credits, answer.clone());
-        self.payments.insert(bought.reference.clone(), credited);
-        Ok(answer)
+            },
+            Outcome::Done => answers::closed(book.pool()),
+        })
     }
 
     fn actor(&self, command: &Command) -> Actor {
@@ -404,24 +400,5 @@ impl Lane {
         let code = requests::code(&put.code);
         self.catalogue.operations.insert(code, operation);
         Answer::CatalogueStored
-    }
-}
-
-fn credited_before(answer: &Answer) -> Answer {
-    match answer.clone() {
-        Answer::Purchased {
-            seq,
-            credits,
-            paid_at,
-            expires_at,
-            first: _,
-        } => Answer::Purchased {
-            seq,
-            credits,
-            paid_at,
-            expires_at,
-            first: false,
-        },
-        other => other,
     }
 }

@@ -22,7 +22,7 @@ enum Look {
 
 #[test]
 fn a_jump_in_time_and_many_small_steps_give_the_same_entries_and_hashes() {
-    for mix in [Mix::Everything, Mix::Addons, Mix::Holds] {
+    for mix in [Mix::Everything, Mix::Addons, Mix::Holds, Mix::Payments] {
         let case = (steps::case(mix, 30), prop::collection::vec(detours(), 30));
         holds(250, case, |(case, detours)| paths_agree(&case, &detours));
     }

@@ -1,7 +1,9 @@
 //! The model's commands and catalogue in the core's types, as the edge would parse them.
 
 use credit_ledger::ledger;
-use credit_ledger::ledger::{Credits, EntryId, Label, Patch, PoolKind, SignedCredits, Time};
+use credit_ledger::ledger::{
+    Credits, EntryId, Label, Patch, PoolKind, PurchaseId, SignedCredits, Time,
+};
 use uuid::Uuid;
 
 use crate::model;
@@ -191,13 +193,26 @@ pub fn purchase(asked: &model::Purchase, number: usize) -> ledger::Purchase {
     ledger::Purchase {
         id: Uuid::from_u128(number).into(),
         credits: Ok(SignedCredits::from_units(asked.credits)),
-        bonus: Credits::ZERO,
+        bonus: credits(asked.bonus),
         as_sold: false,
         reference: label(&asked.reference),
         paid_at: asked.paid_at,
         amount_cents: None,
         currency: None,
         user_id: None,
+    }
+}
+
+pub fn settlement(purchase: PurchaseId, version: i64, known: &model::Settle) -> ledger::Settlement {
+    ledger::Settlement {
+        purchase,
+        payment: ledger::PaymentState {
+            version,
+            charged: known.charged,
+            refunded: known.refunded,
+            disputed: known.disputed,
+            dispute_lost: known.dispute_lost,
+        },
     }
 }
 

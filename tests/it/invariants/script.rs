@@ -1,9 +1,10 @@
 //! Turns random steps into commands at instants, by looking at the pool as it is then.
 
 use chrono::{Datelike, Duration, NaiveDate, NaiveTime};
-use credit_ledger::ledger::{Book, Pool, Time, add_months};
+use credit_ledger::ledger::{Book, Bought, Hold, Pool, Time, add_months};
 
 use super::lane::Lane;
+use super::payments::{Cents, PaymentShape};
 use super::steps::{Amount, AnchorShape, Landmark, Lasting, LicenseShape, PlanShape, PutShape};
 use super::steps::{Sign, Step, What, When};
 use crate::model::{self, Command, Field};
@@ -57,8 +58,9 @@ impl Script {
             What::Authorize(amount, operation) => {
                 return Asked::Authorize(amount.map(|amount| units(pool, amount, 0)), *operation);
             }
-            What::Purchase(credits, paid_at) => Command::Purchase(model::Purchase {
+            What::Purchase(credits, bonus, paid_at) => Command::Purchase(model::Purchase {
                 credits: *credits,
+                bonus: *bonus,
                 paid_at: paid_at.map(|paid_at| instant(pool, now, paid_at)),
                 reference: format!("pi_{}", self.lines.len()),
             }),
@@ -96,11 +98,13 @@ impl Script {
             What::RefundRun(run) => Command::RefundRun {
                 run: (*run).to_owned(),
             },
-            // Without a hold or a debit to name.
-            What::Extend(..) | What::Capture { .. } | What::Release(_) | What::Refund(..) => {
-                Command::Advance
-            }
-            What::Advance => Command::Advance,
+            // Without a hold, a debit or a purchase to name.
+            What::Extend(..)
+            | What::Capture { .. }
+            | What::Release(_)
+            | What::Refund(..)
+            | What::Settle(..)
+            | What::Advance => Command::Advance,
         })
     }
 
@@ -118,10 +122,17 @@ impl Script {
     }
 }
 
-/// A command that names a hold or a debit of the pool; `None` for others, and when there is none.
+/// A command that names a hold, a debit or a purchase of the pool; `None` for others, and when
+/// there is none.
 fn named(lane: &Lane, pool: Option<&Pool>, now: Time, what: &What) -> Option<Command> {
     let hold = |which: usize| {
-        let all: Vec<_> = lane.holds().collect();
+        // Every other one is open, as long as any is.
+        let any_is_open = lane.holds().any(Hold::is_open);
+        let only_open = any_is_open && which.is_multiple_of(2);
+        let all: Vec<_> = lane
+            .holds()
+            .filter(|hold| hold.is_open() || !only_open)
+            .collect();
         let hold = all.get(which.checked_rem(all.len())?)?;
         let seq = usize::try_from(hold.seq).ok()?;
         Some((seq, hold.facts.credits().units()))
@@ -157,8 +168,35 @@ fn named(lane: &Lane, pool: Option<&Pool>, now: Time, what: &What) -> Option<Com
                 credits: amount.map(|amount| units(pool, amount, left)),
             }
         }
+        What::Settle(which, shape) => {
+            let all: Vec<_> = lane.bought().collect();
+            Command::Settle(settled(all.get(which.checked_rem(all.len())?)?, shape))
+        }
         _ => return None,
     })
+}
+
+/// The payment's next state.
+fn settled(bought: &Bought, shape: &PaymentShape) -> model::Settle {
+    let known = bought.payment;
+    let charged = match known.charged {
+        0 => shape.charged.unwrap_or(1_000),
+        charged => shape.charged.unwrap_or(charged),
+    };
+    let cents = |cents: Cents, before: i64| match cents {
+        Cents::AsBefore => before,
+        Cents::These(these) => these,
+        Cents::More(more) => (before + more).max(0),
+        Cents::Charged(more) => charged + more,
+    };
+    let entry = if shape.of_no_purchase { 1 } else { bought.seq };
+    model::Settle {
+        purchase: usize::try_from(entry).expect("entries are counted from 1"),
+        charged,
+        refunded: cents(shape.refunded, known.refunded),
+        disputed: cents(shape.disputed, known.disputed),
+        dispute_lost: cents(shape.dispute_lost, known.dispute_lost),
+    }
 }
 
 fn seconds(pool: Option<&Pool>, now: Time, lasts: Lasting) -> i64 {

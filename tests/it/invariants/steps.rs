@@ -10,6 +10,8 @@ use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop, prop_oneof};
 use proptest::sample::select;
 
 use super::lane::Setting;
+use super::payments::{PaymentShape, purchase, settlement};
+use super::payments::{what_with_payments, when_payments_change};
 use super::puts::{put, put_for_a_new_pool, put_on_a_paid_plan};
 use crate::model::{self, Bucket, Builders, CREDIT, Field, LicenseType, PoolKind, Round};
 
@@ -65,9 +67,12 @@ pub enum What {
         round: Round,
     },
     Authorize(Option<Amount>, Option<&'static str>),
-    Purchase(i64, Option<When>),
+    /// Credits, a bonus, and when it was paid.
+    Purchase(i64, i64, Option<When>),
     /// One of the payments so far, perhaps with other credits.
     PurchaseAgain(usize, bool),
+    /// What became of one of the payments so far.
+    Settle(usize, PaymentShape),
     Hold {
         amount: Option<Amount>,
         operation: Option<&'static str>,
@@ -166,6 +171,8 @@ pub enum Mix {
     Puts,
     /// Holds and refunds across the ends of what they came from.
     Holds,
+    /// Payments that are refunded and disputed while their credits are held and spent.
+    Payments,
 }
 
 impl Case {
@@ -183,7 +190,7 @@ impl Case {
 pub fn case(mix: Mix, most: usize) -> impl Strategy<Value = Case> {
     let made_by = match mix {
         Mix::Everything | Mix::Puts => put_for_a_new_pool().boxed(),
-        Mix::Addons | Mix::Holds => put_on_a_paid_plan().boxed(),
+        Mix::Addons | Mix::Holds | Mix::Payments => put_on_a_paid_plan().boxed(),
     };
     let steps = prop::collection::vec(step(mix), 1..=most);
     (setting(), made_by, steps).prop_map(|(setting, made_by, steps)| Case {
@@ -231,6 +238,7 @@ fn step(mix: Mix) -> impl Strategy<Value = Step> {
         Mix::Addons => (when_addons_end().boxed(), what_with_addons().boxed()),
         Mix::Puts => (when().boxed(), what_with_puts().boxed()),
         Mix::Holds => (when_holds_end().boxed(), what_with_holds().boxed()),
+        Mix::Payments => (when_payments_change(), what_with_payments()),
     };
     (when, what).prop_map(|(when, what)| Step { when, what })
 }
@@ -280,7 +288,7 @@ fn when_holds_end() -> impl Strategy<Value = When> {
     prop_oneof![6 => Just(When::Now), 4 => soon, 4 => before, 2 => when()]
 }
 
-fn nudge() -> impl Strategy<Value = i64> {
+pub fn nudge() -> impl Strategy<Value = i64> {
     prop_oneof![3 => Just(0), 2 => Just(-1), 1 => Just(1)]
 }
 
@@ -293,6 +301,7 @@ fn what() -> BoxedStrategy<What> {
             What::Authorize(amount, operation)
         }),
         6 => purchase(),
+        3 => settlement(),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(one, other_credits)| {
             What::PurchaseAgain(one, other_credits)
         }),
@@ -312,7 +321,8 @@ fn what_with_holds() -> BoxedStrategy<What> {
     prop_oneof![
         14 => held_or_refunded(),
         4 => debit(),
-        3 => purchase(),
+        4 => purchase(),
+        5 => settlement(),
         1 => adjustment(),
         1 => put().prop_map(What::Put),
         1 => plan(),
@@ -329,6 +339,8 @@ fn what_with_addons() -> BoxedStrategy<What> {
         .prop_map(|(which, other_credits)| What::PurchaseAgain(which, other_credits));
     prop_oneof![
         8 => purchase(),
+        7 => settlement(),
+        2 => held_or_refunded(),
         1 => again,
         6 => debit(),
         4 => adjustment(),
@@ -348,7 +360,7 @@ fn what_with_puts() -> BoxedStrategy<What> {
     .boxed()
 }
 
-fn debit() -> BoxedStrategy<What> {
+pub fn debit() -> BoxedStrategy<What> {
     let round = prop_oneof![4 => Just(Round::No), 1 => Just(Round::Up), 1 => Just(Round::Nearest)];
     let amount = prop::option::weighted(0.9, amount());
     (amount, operation(), run(), any::<bool>(), round)
@@ -366,7 +378,7 @@ fn run() -> impl Strategy<Value = Option<&'static str>> {
     prop::option::weighted(0.3, select(vec!["a", "b"]))
 }
 
-fn held_or_refunded() -> BoxedStrategy<What> {
+pub fn held_or_refunded() -> BoxedStrategy<What> {
     let named = || {
         let more = select(vec![0, 0, -CREDIT, CREDIT, 1, -500 * CREDIT, 100 * CREDIT]);
         prop_oneof![3 => more.prop_map(Amount::Named), 2 => amount()]
@@ -441,29 +453,11 @@ fn amount() -> BoxedStrategy<Amount> {
     .boxed()
 }
 
-fn adjustment() -> BoxedStrategy<What> {
+pub fn adjustment() -> BoxedStrategy<What> {
     let bucket = prop_oneof![Just(Bucket::Monthly), Just(Bucket::Addon)];
     let sign = prop_oneof![Just(Sign::Give), Just(Sign::Take)];
     (bucket, amount(), sign)
         .prop_map(|(bucket, amount, sign)| What::Adjust(bucket, amount, sign))
-        .boxed()
-}
-
-fn purchase() -> BoxedStrategy<What> {
-    let credits = prop_oneof![
-        8 => (1..10_i64).prop_map(|steps| steps * 100 * CREDIT),
-        1 => select(vec![0, -10_000, 5_000, 15_000, 10_001, model::LARGEST_AMOUNT + 10_000]),
-        1 => Just(model::LARGEST_AMOUNT),
-    ];
-    let paid_at = prop_oneof![
-        4 => (0..380_i64).prop_map(|days| When::After(Duration::days(-days))),
-        4 => nudge().prop_map(|nudge| When::At(Landmark::PastExpiry, nudge)),
-        2 => Just(When::At(Landmark::PastExpiry, -3_600_000)),
-        2 => nudge().prop_map(|nudge| When::At(Landmark::MonthsFromNow(-12), nudge)),
-        1 => Just(When::After(Duration::milliseconds(1))),
-    ];
-    (credits, prop::option::weighted(0.7, paid_at))
-        .prop_map(|(credits, paid_at)| What::Purchase(credits, paid_at))
         .boxed()
 }
 

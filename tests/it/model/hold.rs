@@ -202,7 +202,9 @@ impl Pool {
         });
         let transfers = transfers.collect();
         self.note_lapses(released);
-        self.write(kind, at, transfers)
+        let seq = self.write(kind, at, transfers);
+        self.collect(at, self.freed_by(seq));
+        seq
     }
 }
 

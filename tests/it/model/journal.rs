@@ -17,6 +17,7 @@ pub enum Account {
     IssuedMonthly,
     IssuedAddon,
     Adjusted,
+    ClawedBack,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Kind {
     HoldExpiry,
     Purchase,
     Reinstatement,
+    Clawback,
+    ClawbackReversal,
     Adjustment,
     Close,
 }
@@ -56,7 +59,7 @@ pub struct Entry {
 }
 
 impl Account {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Monthly,
         Self::Addon,
         Self::HeldMonthly,
@@ -68,6 +71,7 @@ impl Account {
         Self::IssuedMonthly,
         Self::IssuedAddon,
         Self::Adjusted,
+        Self::ClawedBack,
     ];
 
     /// `Account::Monthly.to(Account::Lapsed, 500)`
@@ -98,6 +102,8 @@ impl Kind {
             Self::HoldExpiry => "hold_expiry",
             Self::Purchase => "purchase",
             Self::Reinstatement => "reinstatement",
+            Self::Clawback => "clawback",
+            Self::ClawbackReversal => "clawback_reversal",
             Self::Adjustment => "adjustment",
             Self::Close => "close",
         }
@@ -128,18 +134,30 @@ pub fn balance_of(entries: &[Entry], account: Account) -> i64 {
     balance
 }
 
-/// What was bought into the live add-on pool, with what a reinstatement gave back to it.
-pub fn addon_granted(entries: &[Entry]) -> i64 {
+/// What the reinstatement of this entry gave back to the live add-on pool as granted.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantedAgain {
+    pub seq: usize,
+    pub credits: i64,
+}
+
+/// What was bought into the live add-on pool, with what a reinstatement gave back to it, less what
+/// was clawed back while it lived.
+pub fn addon_granted(entries: &[Entry], again: &[GrantedAgain]) -> i64 {
     let mut granted = 0;
-    let mut granted_when_it_expired = 0;
     for entry in entries {
         match entry.kind {
             Kind::Purchase => granted += entry.moved(Account::IssuedAddon, Account::Addon),
-            Kind::Reinstatement => granted += granted_when_it_expired,
-            Kind::AddonExpiry => {
-                granted_when_it_expired = granted;
-                granted = 0;
+            Kind::Reinstatement => {
+                let of_the_entry = again.iter().filter(|again| again.seq == entry.seq);
+                granted += of_the_entry.map(|again| again.credits).sum::<i64>();
             }
+            Kind::Clawback => {
+                let taken = entry.moved(Account::Addon, Account::ClawedBack);
+                granted = (granted - taken).max(0);
+            }
+            Kind::ClawbackReversal => granted += entry.moved(Account::ClawedBack, Account::Addon),
+            Kind::AddonExpiry => granted = 0,
             Kind::Open
             | Kind::Renewal
             | Kind::Restart

@@ -4,10 +4,11 @@
 //! It is written from the contract alone and uses nothing of the crate under test: amounts are
 //! plain `i64` hundredths, every balance is summed up from the whole journal each time, months are
 //! added by hand, and a read plays the future forward on a copy. Slow on purpose, obvious on
-//! purpose. Clawbacks, idempotency keys, names and JSON have no place here.
+//! purpose. Idempotency keys, names and JSON have no place here.
 
 pub mod calendar;
 mod catalogue;
+mod clawback;
 mod examples;
 mod hold;
 mod journal;
@@ -20,6 +21,7 @@ mod spend;
 pub mod view;
 
 pub use catalogue::{Allowance, Catalogue, Operation, PlanVersion};
+pub use clawback::Settle;
 pub use hold::Hold;
 pub use journal::{Account, Entry, Kind, Transfer};
 pub use purchase::{Adjustment, Bucket, Purchase};
@@ -89,6 +91,7 @@ pub enum Command {
         run: String,
     },
     Purchase(Purchase),
+    Settle(Settle),
     Adjust(Adjustment),
     Close,
     /// A new version of a plan, in force from its `effective_at`.
@@ -150,11 +153,19 @@ pub enum Answer {
     Purchased {
         seq: usize,
         credits: i64,
+        bonus: i64,
         paid_at: Instant,
         /// The end of the whole add-on pool, as this purchase left it.
         expires_at: Instant,
         /// False for a payment that was credited before: 200 instead of 201.
         first: bool,
+    },
+    /// What the payment has lost by now, taken and not taken.
+    Settled {
+        /// `None` where nothing was booked: it was known already.
+        seq: Option<usize>,
+        clawed_back: i64,
+        uncollected: i64,
     },
     Adjusted {
         seq: usize,
@@ -209,6 +220,7 @@ impl Model {
             Command::Refund { debit, credits } => self.refund(now, *debit, *credits),
             Command::RefundRun { run } => self.refund_run(now, run),
             Command::Purchase(purchase) => self.purchase(now, purchase),
+            Command::Settle(known) => self.settle_payment(now, known),
             Command::Adjust(adjustment) => self.adjust(now, adjustment),
             Command::Close => self.close(now),
             Command::PutPlan(version) => self.catalogue.put_plan(now, version),
@@ -236,6 +248,12 @@ impl Model {
     /// Every entry booked so far, oldest first. Apply `Advance` to see what is due as well.
     pub fn journal(&self) -> &[Entry] {
         self.pool.as_ref().map_or(&[], |pool| &pool.journal)
+    }
+
+    /// Every purchase, with what its payment has lost, as the last command left it.
+    pub fn credited(&self) -> Vec<view::Credited> {
+        let pools = self.pool.iter();
+        pools.flat_map(Pool::credited).collect()
     }
 
     /// What is left in an account, over the whole journal; sources and overdraft are negative.

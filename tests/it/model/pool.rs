@@ -4,8 +4,10 @@
 //! journal cannot say: where credits that are held or spent came from.
 
 use super::calendar::add_months;
+use super::clawback::Settle;
 use super::hold::PlacedHold;
-use super::journal::{addon_granted, balance_of};
+use super::journal::{GrantedAgain, addon_granted, balance_of};
+use super::parts::Origin;
 use super::purchase::LostAddons;
 use super::refund::{BookedDebit, Unused};
 use super::{Account, Builders, Catalogue, Entry, Instant, Kind, PlanVersion};
@@ -38,6 +40,8 @@ pub struct Pool {
     /// one, none while there is no add-on pool.
     pub live_addon_pools: Vec<usize>,
     pub lost_addons: Option<LostAddons>,
+    pub granted_again: Vec<GrantedAgain>,
+    /// Oldest first.
     pub purchases: Vec<CreditedPurchase>,
     /// Every hold there ever was.
     pub holds: Vec<PlacedHold>,
@@ -53,6 +57,15 @@ pub struct CreditedPurchase {
     pub seq: usize,
     pub purchase: Purchase,
     pub expires_at: Instant,
+    /// The end of its own validity, whatever else the pool has.
+    pub valid_until: Instant,
+    /// The add-on pool that it went to.
+    pub origin: Origin,
+    /// The last that was known of the payment; `None` as long as that is only that it was made.
+    pub known: Option<Settle>,
+    pub clawed_back: i64,
+    /// Lost, but not there to be taken yet.
+    pub uncollected: i64,
 }
 
 /// In the order in which they happen when they fall on one instant.
@@ -163,7 +176,7 @@ impl Pool {
     }
 
     pub fn addon_granted(&self) -> i64 {
-        addon_granted(&self.journal)
+        addon_granted(&self.journal, &self.granted_again)
     }
 
     /// Writes one entry, without the transfers that would move nothing, and returns its number.

@@ -1,7 +1,8 @@
-//! Section 7 as far as the model goes: recorded purchases with their validity and reinstatement,
-//! and adjustments of either bucket.
+//! Section 7: recorded purchases with their validity and reinstatement, and adjustments of either
+//! bucket.
 
 use super::calendar::add_months;
+use super::journal::GrantedAgain;
 use super::parts::{Origin, Part};
 use super::pool::{CreditedPurchase, Pool};
 use super::spend::valid_amount;
@@ -14,6 +15,8 @@ const VALIDITY_MONTHS: i64 = 12;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purchase {
     pub credits: i64,
+    /// Credited with it, and lost with it.
+    pub bonus: i64,
     /// Left out means now.
     pub paid_at: Option<Instant>,
     pub reference: String,
@@ -71,13 +74,14 @@ impl Model {
         let comes_back = lost
             .as_ref()
             .map_or(0, |lost| lost.lapsed + pool.held_from(&lost.pools));
-        if pool.addon_settled() + comes_back + credits > BALANCE_LIMIT {
+        let credited = credits + bought.bonus;
+        if pool.addon_settled() + comes_back + credited > BALANCE_LIMIT {
             return Err("balance_limit");
         }
         if let Some(lost) = lost {
             pool.reinstate(now, lost);
         }
-        let issued = Account::IssuedAddon.to(Account::Addon, credits);
+        let issued = Account::IssuedAddon.to(Account::Addon, credited);
         let seq = pool.write(Kind::Purchase, now, vec![issued]);
         let live_until = pool.addon_expires_at.unwrap_or(valid_until);
         let expires_at = valid_until.max(live_until);
@@ -89,10 +93,16 @@ impl Model {
                 ..bought.clone()
             },
             expires_at,
+            valid_until: valid_until.max(now),
+            origin: Origin::AddonPool(pool.live_addon_pools[0]),
+            known: None,
+            clawed_back: 0,
+            uncollected: 0,
         });
         Ok(Answer::Purchased {
             seq,
             credits,
+            bonus: bought.bonus,
             paid_at,
             expires_at,
             first: true,
@@ -159,7 +169,11 @@ impl Pool {
                 Account::Lapsed.to(Account::Addon, lost.lapsed),
                 Account::HeldEnded.to(Account::HeldAddon, held),
             ];
-            self.write(Kind::Reinstatement, now, back);
+            let seq = self.write(Kind::Reinstatement, now, back);
+            self.granted_again.push(GrantedAgain {
+                seq,
+                credits: lost.granted,
+            });
         }
         self.live_addon_pools.extend(lost.pools);
         self.lost_addons = None;
@@ -188,6 +202,7 @@ impl CreditedPurchase {
         Ok(Answer::Purchased {
             seq: self.seq,
             credits: self.purchase.credits,
+            bonus: self.purchase.bonus,
             paid_at: self.purchase.paid_at.expect("stored with the purchase"),
             expires_at: self.expires_at,
             first: false,

@@ -211,6 +211,7 @@ impl Model {
             addon_expires_at: None,
             live_addon_pools: vec![],
             lost_addons: None,
+            granted_again: vec![],
             purchases: vec![],
             holds: vec![],
             debits: vec![],

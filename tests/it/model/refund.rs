@@ -54,6 +54,7 @@ impl Model {
         let debit = debit.ok_or("not_found")?.clone();
         let credits = credits.unwrap_or(debit.left());
         let refunded = pool.refund(now, debit, credits)?;
+        pool.collect(now, refunded.addon);
         Ok(Answer::Refunded {
             seq: refunded.seq,
             credits: refunded.credits,
@@ -64,7 +65,8 @@ impl Model {
         })
     }
 
-    /// All that is left of the run, oldest debit first, and all or nothing.
+    /// All that is left of the run, oldest debit first, and all or nothing. What was lost of a
+    /// payment is collected when all of it is back.
     pub(super) fn refund_run(&mut self, now: Instant, run: &str) -> Result<Answer, Code> {
         let pool = self.writable()?;
         let of_the_run = pool
@@ -84,6 +86,7 @@ impl Model {
             })
             .collect::<Result<Vec<_>, _>>()?;
         *pool = refunded;
+        pool.collect(now, refunds.iter().map(|refund| refund.addon).sum());
         let credits = refunds.iter().map(|refund| refund.credits).sum();
         Ok(Answer::RunRefunded { refunds, credits })
     }

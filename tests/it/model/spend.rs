@@ -188,6 +188,7 @@ impl Pool {
             overdraft,
             parts: last_drawn_first.chain(captured.into_iter().rev()).collect(),
         });
+        self.collect(now, self.freed_by(seq));
         Ok(answer)
     }
 }

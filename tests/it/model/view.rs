@@ -75,6 +75,17 @@ pub enum LicenseStatus {
     Expired,
 }
 
+/// A purchase, and what its payment has lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credited {
+    pub seq: usize,
+    /// The bonus included.
+    pub credits: i64,
+    pub valid_until: Instant,
+    pub clawed_back: i64,
+    pub uncollected: i64,
+}
+
 impl Pool {
     pub fn balance(&self, as_of: Instant) -> Balance {
         let renews_at = self.cycle_end();
@@ -106,6 +117,16 @@ impl Pool {
                 expires_at: self.addon_expires_at,
             },
         }
+    }
+
+    pub fn credited(&self) -> impl Iterator<Item = Credited> {
+        self.purchases.iter().map(|bought| Credited {
+            seq: bought.seq,
+            credits: bought.credited(),
+            valid_until: bought.valid_until,
+            clawed_back: bought.clawed_back,
+            uncollected: bought.uncollected,
+        })
     }
 
     /// Drawn from this cycle's grant, less what refunds gave back to it.

@@ -9,18 +9,22 @@ pub mod webhook;
 
 use std::future::pending;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use credit_ledger::clock::{Clock, ManualClock};
 use credit_ledger::http::auth::OperatorKey;
 use credit_ledger::http::{self, App, Readiness, Services};
+use credit_ledger::jobs::roller;
 use credit_ledger::jobs::sweeper::{self, Swept};
-use credit_ledger::lanes::{LaneLimits, Lanes};
+use credit_ledger::lanes::{Job, LaneError, LaneLimits, Lanes, Reply as LaneReply};
+use credit_ledger::ledger::{Actor, Command, Entry, TenantId};
 use credit_ledger::payments::{PaymentOptions, Payments};
 use credit_ledger::store::Store;
 use credit_ledger::{config::Secret, telemetry};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 pub use client::{Client, OPERATOR_KEY, Reply};
 pub use postgres::Database;
@@ -72,7 +76,7 @@ impl TestApp {
     /// A service with a live tenant that has told how its Stripe, a stand-in, is reached.
     pub async fn with_stripe() -> (Self, Stripe) {
         let stripe = Stripe::start().await;
-        let app = Self::with_options("live", stripe_options(&stripe)).await;
+        let app = Self::with_store("live", open, stripe_options(&stripe)).await;
         let settings = json!({"api_key": STRIPE_KEY, "webhook_secrets": ["whsec_of_the_tests"]});
         app.put("/v1/payments/stripe")
             .json(&settings)
@@ -82,15 +86,21 @@ impl TestApp {
         (app, stripe)
     }
 
-    async fn with_tenant(mode: &str) -> Self {
-        Self::with_options(mode, payment_options()).await
+    /// A service with a live tenant that adds usage up in blocks of so many entries.
+    pub async fn with_blocks_of(entries: i64) -> Self {
+        let store = |url: &str| open(url).with_blocks_of(entries);
+        Self::with_store("live", store, payment_options()).await
     }
 
-    async fn with_options(mode: &str, options: PaymentOptions) -> Self {
+    async fn with_tenant(mode: &str) -> Self {
+        Self::with_store(mode, open, payment_options()).await
+    }
+
+    async fn with_store(mode: &str, open: impl Fn(&str) -> Store, options: PaymentOptions) -> Self {
         let database = Database::create().await;
         let clock = ManualClock::new(time(START));
         let (operator, store, lanes, payments) =
-            serve_with(&database.url, clock.clone(), options).await;
+            serve_store(open(&database.url), clock.clone(), options).await;
         let (tenant, admin) = operator.new_tenant(mode).await;
         Self {
             operator,
@@ -142,11 +152,57 @@ impl TestApp {
             .expect("the journal is there")
     }
 
+    /// Has a lane book a command, and gives its entry.
+    pub async fn decide(&self, pool: &str, command: Command) -> Arc<Entry> {
+        let refused = || panic!("not booked");
+        self.try_decide(pool, command).await.unwrap_or_else(refused)
+    }
+
+    /// The same, or nothing when the ledger refuses it.
+    pub async fn try_decide(&self, pool: &str, command: Command) -> Option<Arc<Entry>> {
+        let tenant: uuid::Uuid = self.tenant.parse().expect("an id");
+        let job = Job {
+            tenant: TenantId::from(tenant),
+            pool: pool.parse().expect("a good name"),
+            actor: Actor::default(),
+            command,
+            dry_run: false,
+        };
+        match self.lanes.submit(job).await {
+            Ok(LaneReply::Entry { entry, .. }) => Some(entry),
+            Err(LaneError::Refused(_)) => None,
+            other => panic!("no entry: {other:?}"),
+        }
+    }
+
+    /// A pool's whole journal as the API shows it, oldest first.
+    pub async fn journal(&self, pool: &str) -> Vec<Value> {
+        let mut entries = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/v1/pools/{pool}/transactions?limit=200{cursor}");
+            let page = self.get(&path).send().await.expect(200).body;
+            entries.extend(page["data"].as_array().expect("a page").iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        entries.reverse();
+        entries
+    }
+
     /// Checks all books.
     pub async fn verify(&self) {
         let (code, printed) = process::verify(&self.database.url).await;
         assert_eq!(code, Some(0), "{printed}");
     }
+}
+
+fn open(url: &str) -> Store {
+    let store = Store::new(url, 4).expect("a good URL");
+    store.run_as(Some("credit_ledger_app"));
+    store
 }
 
 /// Serves a database in this process; gives a client with the operator's key.
@@ -161,8 +217,14 @@ pub async fn serve_with(
     clock: ManualClock,
     options: PaymentOptions,
 ) -> (Client, Store, Lanes, Payments) {
-    let store = Store::new(url, 4).expect("a good URL");
-    store.run_as(Some("credit_ledger_app"));
+    serve_store(open(url), clock, options).await
+}
+
+async fn serve_store(
+    store: Store,
+    clock: ManualClock,
+    options: PaymentOptions,
+) -> (Client, Store, Lanes, Payments) {
     let clock = Clock::from(clock);
     let limits = LaneLimits {
         lanes: 2,
@@ -170,6 +232,11 @@ pub async fn serve_with(
         queue: 10_000,
     };
     let (lanes, _) = Lanes::start(&store, &clock, limits);
+    let (rolled, grown) = (store.clone(), lanes.grown());
+    tokio::spawn(async move {
+        let (_never, stop) = watch::channel(false);
+        roller::run(rolled, grown, stop).await;
+    });
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port is free");

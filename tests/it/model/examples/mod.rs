@@ -1,6 +1,7 @@
 //! The contract's own examples and its tricky corners, as tests of the model itself: a second
 //! opinion is only worth something when it is right. This file has their vocabulary.
 
+mod clawbacks;
 mod credits;
 mod expiries;
 mod holds;
@@ -192,6 +193,7 @@ fn refund(model: &mut Model, now: &str, debit: usize, credits: Option<i64>) -> [
 fn paid(credits: i64, paid_at: &str, reference: &str) -> Command {
     Command::Purchase(Purchase {
         credits: credits * CREDIT,
+        bonus: 0,
         paid_at: Some(at(paid_at)),
         reference: reference.to_owned(),
     })
