@@ -7,6 +7,8 @@ ALTER TABLE purchases
     -- To when the purchase alone would keep the add-on pool; NULL where it was not kept yet.
     ADD COLUMN valid_until timestamptz,
     ADD COLUMN clawed_back bigint NOT NULL DEFAULT 0,
+    -- The entry that opened the add-on pool that this was taken from.
+    ADD COLUMN clawed_from bigint,
     ADD COLUMN uncollected bigint NOT NULL DEFAULT 0,
     -- The state of the payment that these follow from.
     ADD COLUMN payment_version bigint NOT NULL DEFAULT 0,
@@ -43,6 +45,7 @@ CREATE TYPE bought_input AS (
     pool_id uuid,
     seq bigint,
     clawed_back bigint,
+    clawed_from bigint,
     uncollected bigint,
     payment_version bigint,
     charged bigint,

@@ -331,6 +331,7 @@ mod tests {
             credits: Credits::whole(100),
             valid_until: entry.at,
             clawed_back: Credits::ZERO,
+            clawed_from: None,
             uncollected: Credits::ZERO,
             payment: PaymentState::default(),
         });

@@ -54,6 +54,8 @@ pub struct Bought {
     pub valid_until: Time,
     /// What was taken back.
     pub clawed_back: Credits,
+    /// The entry that opened the add-on pool that this was taken from.
+    pub clawed_from: Option<i64>,
     /// What is still to be taken back.
     pub uncollected: Credits,
     /// The state that this follows from.
@@ -163,6 +165,7 @@ impl Settlement {
         let lost = self.payment.lost(before.credits, book.pool.denomination);
         let taken_before = before.clawed_back + before.uncollected;
         let undone_now = self.payment.is_undone() && !before.payment.is_undone();
+        let keeps_the_pool = book.pool.is_live_addon_pool(Some(before.seq));
         let mut after = Bought {
             payment: self.payment,
             ..before
@@ -178,7 +181,7 @@ impl Settlement {
             ),
         };
         book.keep_bought(after);
-        if undone_now {
+        if undone_now && keeps_the_pool {
             move_validity_back(book, now);
         }
         let draft = Draft {
@@ -186,41 +189,52 @@ impl Settlement {
             purchase: Some(self.purchase),
             ..Draft::new(kind, transfers)
         };
-        Ok(Some(book.append(now, draft)))
+        let entry = book.append(now, draft);
+        collect(book, now, entry.moved(Account::ClawedBack, Account::Addon));
+        Ok(Some(entry))
     }
 }
 
-/// Takes what is there and not held; the rest is still to be collected.
+/// Takes what is there and not held; the rest is still to be collected. What was granted falls only
+/// where the purchase was made: credits of a later add-on pool were not bought with it.
 fn take(book: &mut Book, bought: &mut Bought, wanted: Credits) -> Vec<Transfer> {
     let taken = wanted.min(book.pool.addon());
     bought.clawed_back = bought.clawed_back + taken;
     bought.uncollected = bought.uncollected + wanted.saturating_sub(taken);
-    if let Some(live) = &mut book.pool.addons {
-        live.granted = live.granted.saturating_sub(taken);
+    let is_of_it = book.pool.is_live_addon_pool(Some(bought.seq));
+    if let Some(live) = book.pool.addons.as_mut().filter(|_| !taken.is_zero()) {
+        bought.clawed_from = Some(live.opened_seq);
+        if is_of_it {
+            live.granted = live.granted.saturating_sub(taken);
+        }
     }
     let leg = Transfer::new(Account::Addon, Account::ClawedBack, taken);
     leg.into_iter().collect()
 }
 
 /// First nothing more is to be collected, then what was taken comes back: to the add-on pool it was
-/// bought into, or, if that has ended, to what ended with it.
+/// taken from, or, if that has ended, to what ended with it.
 fn give_back(book: &mut Book, bought: &mut Bought, wanted: Credits) -> Vec<Transfer> {
     let forgiven = wanted.min(bought.uncollected);
     let back = wanted.saturating_sub(forgiven).min(bought.clawed_back);
     bought.uncollected = bought.uncollected.saturating_sub(forgiven);
     bought.clawed_back = bought.clawed_back.saturating_sub(back);
-    // What opened its add-on pool came before it, and what opened the next one after.
-    let of = Some(bought.seq);
-    let is_live = book.pool.is_live_addon_pool(of);
-    let to = match (&mut book.pool.addons, is_live) {
+    let pool = &mut book.pool;
+    let is_of_it = pool.is_live_addon_pool(Some(bought.seq));
+    let is_live = pool.is_live_addon_pool(bought.clawed_from);
+    let to = match (&mut pool.addons, is_live) {
         (Some(live), true) => {
-            live.granted = live.granted + back;
+            if is_of_it {
+                live.granted = live.granted + back;
+            }
             Account::Addon
         }
         (Some(_), false) | (None, _) => {
-            if let Some(lost) = book.pool.lost_addon_pool(of) {
-                lost.granted = lost.granted + back;
+            if let Some(lost) = pool.lost_addon_pool(bought.clawed_from) {
                 lost.lapsed = lost.lapsed + back;
+                if bought.seq >= lost.opened_seq {
+                    lost.granted = lost.granted + back;
+                }
             }
             Account::Lapsed
         }
@@ -230,21 +244,26 @@ fn give_back(book: &mut Book, bought: &mut Bought, wanted: Credits) -> Vec<Trans
 }
 
 /// The add-on pool lasts as long as the latest purchase that stands, and never ends before now.
-/// Where none stands it keeps its end: what is held of it or owed to it can still be settled.
+/// Where none stands it lasts as long as the earliest would have kept it: what is held of it or owed
+/// to it can still be settled, and the order in which they fell does not matter.
 fn move_validity_back(book: &mut Book, now: Time) {
     let Some(live) = book.pool.addons else {
         return;
     };
-    let standing = book.all_bought();
-    let latest = standing
-        .filter(|bought| bought.seq >= live.opened_seq && !bought.payment.is_undone())
-        .map(|bought| bought.valid_until)
-        .max();
-    let Some(latest) = latest else {
-        return;
+    let of_it = |bought: &&Bought| bought.seq >= live.opened_seq;
+    let standing = |bought: &&Bought| !bought.payment.is_undone();
+    let latest = book.all_bought().filter(of_it).filter(standing);
+    let latest = latest.map(|bought| bought.valid_until).max();
+    let earliest = || {
+        book.all_bought()
+            .filter(of_it)
+            .map(|it| it.valid_until)
+            .min()
     };
-    let expires_at = latest.max(now).min(live.expires_at);
-    book.pool.addons = Some(LiveAddons { expires_at, ..live });
+    if let Some(end) = latest.or_else(earliest) {
+        let expires_at = end.max(now).min(live.expires_at);
+        book.pool.addons = Some(LiveAddons { expires_at, ..live });
+    }
 }
 
 /// What an entry freed of add-on credits goes to what is still to be collected, the oldest purchase

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::book::Draft;
+use super::clawback::collect;
 use super::hash::Canonical;
 use super::{
     Account, Actor, AddonTerms, Attribution, Book, Bought, Catalogue, Credits, CreditsError,
@@ -108,6 +109,7 @@ impl Purchase {
             credits,
             valid_until,
             clawed_back: Credits::ZERO,
+            clawed_from: None,
             uncollected: Credits::ZERO,
             payment: PaymentState::default(),
         });
@@ -198,7 +200,8 @@ fn reinstate(book: &mut Book, paid_at: Time, expires_at: Time, now: Time) {
     ];
     let back: Vec<Transfer> = back.into_iter().flatten().collect();
     if !(back.is_empty() && lost.granted.is_zero()) {
-        book.append(now, Draft::new(Kind::Reinstatement, back));
+        let entry = book.append(now, Draft::new(Kind::Reinstatement, back));
+        collect(book, now, entry.moved(Account::Lapsed, Account::Addon));
     }
 }
 

@@ -82,6 +82,7 @@ pub(super) fn bought_of(
             credits: credits("credits", row.credits)? + credits("bonus", row.bonus)?,
             valid_until: row.valid_until.unwrap_or(row.expires_at),
             clawed_back: credits("clawed_back", row.clawed_back)?,
+            clawed_from: row.clawed_from,
             uncollected: credits("uncollected", row.uncollected)?,
             payment: PaymentState {
                 version: row.payment_version,
@@ -105,6 +106,7 @@ struct BoughtRow {
     expires_at: Time,
     valid_until: Option<Time>,
     clawed_back: i64,
+    clawed_from: Option<i64>,
     uncollected: i64,
     payment_version: i64,
     charged: i64,

@@ -415,7 +415,7 @@ const HOLD_COLUMNS: &str = "pool_id, seq, opened_at, last_seq, status, expires_a
     monthly, addon, cycle_seq, addon_seq, operation, user_id, workspace_id, run_id, model";
 
 /// What became of a purchase, in the order of `bought_input`.
-const PAYMENT_COLUMNS: &str = "clawed_back, uncollected, payment_version, charged, refunded, \
+const PAYMENT_COLUMNS: &str = "clawed_back, clawed_from, uncollected, payment_version, charged, refunded, \
     disputed, dispute_lost";
 
 static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {

@@ -254,6 +254,7 @@ impl BoughtInput<'_> {
             .encode(self.0.uuid())?
             .encode(bought.seq)?
             .encode(bought.clawed_back.units())?
+            .encode(bought.clawed_from)?
             .encode(bought.uncollected.units())?
             .encode(payment.version)?
             .encode(payment.charged)?

@@ -310,6 +310,89 @@ fn an_addon_pool_never_ends_before_now_and_keeps_its_end_where_no_purchase_stand
     assert_eq!(live.expires_at, time("2027-01-31T10:00:00Z"));
 }
 
+/// Another payment, of a hundred credits.
+fn second(paid_at: &str) -> Purchase {
+    Purchase {
+        id: uuid::Uuid::from_u128(4).into(),
+        reference: label("pi_2"),
+        ..paid(100, paid_at)
+    }
+}
+
+fn settle_second(book: &mut Book, at: &str, version: i64, payment: PaymentState) {
+    let settlement = Settlement {
+        purchase: uuid::Uuid::from_u128(4).into(),
+        payment: PaymentState { version, ..payment },
+    };
+    booked(book, at, Command::Settle(Box::new(settlement)));
+}
+
+#[test]
+fn what_was_taken_from_a_later_addon_pool_comes_back_to_it() {
+    let mut book = pro(500);
+    buy(&mut book, "2027-02-01", second("2027-02-01"));
+    let before = book.pool().balance(time("2027-02-02")).addon;
+    settle(&mut book, "2027-02-02", charged(0, 1_000, 0));
+    assert_eq!(taken(&book), (100, 400));
+    let meanwhile = book.pool().balance(time("2027-02-02")).addon;
+    assert_eq!(
+        meanwhile.granted, before.granted,
+        "it was not bought with that payment"
+    );
+    settle(&mut book, "2027-02-02", charged(0, 0, 0));
+    assert_eq!(book.pool().balance(time("2027-02-02")).addon, before);
+}
+
+#[test]
+fn what_a_won_dispute_and_a_late_payment_bring_back_is_taken_for_what_others_owe() {
+    let mut book = pro(100);
+    buy(&mut book, NOW, second(NOW));
+    spend(&mut book, NOW, debit(900));
+    settle(&mut book, NOW, charged(0, 1_000, 0));
+    settle_second(&mut book, NOW, 1, charged(1_000, 0, 0));
+    assert_eq!(book.pool().uncollected, Credits::whole(100));
+    settle(&mut book, NOW, charged(0, 0, 0));
+    assert_eq!(book.pool().addon(), Credits::ZERO);
+    assert_eq!(book.pool().uncollected, Credits::ZERO);
+
+    let mut book = pro(100);
+    pass(&mut book, "2027-02-01");
+    settle(&mut book, "2027-02-01", charged(1_000, 0, 0));
+    buy(&mut book, "2027-02-01", second("2027-01-31T09:00:00Z"));
+    assert_eq!(
+        book.pool().addon(),
+        Credits::whole(100),
+        "what is back is taken"
+    );
+    assert_eq!(taken(&book), (100, 0));
+}
+
+#[test]
+fn the_end_does_not_depend_on_the_order_in_which_payments_were_refunded() {
+    let refunded = charged(1_000, 0, 0);
+    let [mut one, mut other] = [pro(500), pro(500)];
+    for book in [&mut one, &mut other] {
+        buy(book, "2026-06-05", second("2026-06-05"));
+        correct(book, "2026-06-05", adjust(Bucket::Addon, 50));
+    }
+    settle(&mut one, "2026-07-01", refunded);
+    settle_second(&mut one, "2026-07-01", 1, refunded);
+    settle_second(&mut other, "2026-07-01", 1, refunded);
+    settle(&mut other, "2026-07-01", refunded);
+    assert_eq!(one.pool().addons, other.pool().addons);
+}
+
+#[test]
+fn a_payment_of_an_ended_addon_pool_shortens_no_other() {
+    let mut book = pro(500);
+    correct(&mut book, "2027-02-01", adjust(Bucket::Addon, 50));
+    buy(&mut book, "2027-02-01", second("2027-01-31T10:00:00Z"));
+    let live = book.pool().addons;
+    settle(&mut book, "2027-02-02", charged(1_000, 0, 0));
+    let after = book.pool().addons;
+    assert_eq!(after.map(|it| it.expires_at), live.map(|it| it.expires_at));
+}
+
 #[test]
 fn what_comes_back_to_an_ended_addon_pool_lapses_until_that_comes_back() {
     let mut book = pro(500);

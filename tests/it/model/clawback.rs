@@ -65,7 +65,8 @@ impl Model {
             pool.claw_back(now, place, lost - before)
         };
         pool.purchases[place].known = Some(*known);
-        if known.is_void() && !bought.is_void() {
+        let is_of_the_live_pool = pool.home_of(bought.origin) == Account::Addon;
+        if known.is_void() && !bought.is_void() && is_of_the_live_pool {
             pool.shorten_validity(now);
         }
         let answer = settled(Some(seq), &pool.purchases[place]);
@@ -79,19 +80,34 @@ impl Pool {
     /// Takes what is there and notes the rest.
     fn claw_back(&mut self, now: Instant, place: usize, credits: i64) -> usize {
         let taken = credits.min(self.addon());
+        let live = self.live_addon_pools.first().copied();
         let bought = &mut self.purchases[place];
         bought.clawed_back += taken;
         bought.uncollected += credits - taken;
+        if taken > 0 {
+            bought.clawed_from = live.map(Origin::AddonPool);
+        }
+        let origin = bought.origin;
         let transfer = Account::Addon.to(Account::ClawedBack, taken);
-        self.write(Kind::Clawback, now, vec![transfer])
+        let seq = self.write(Kind::Clawback, now, vec![transfer]);
+        self.note_elsewhere(seq, origin);
+        seq
+    }
+
+    /// Whether an entry is about credits of another add-on pool than the purchase went to.
+    fn note_elsewhere(&mut self, seq: usize, bought_into: Origin) {
+        if self.home_of(bought_into) != Account::Addon {
+            self.clawed_elsewhere.push(seq);
+        }
     }
 
     /// What was not taken yet need not be taken any more; the rest goes back to where it was.
     fn reverse(&mut self, now: Instant, place: usize, credits: i64) -> Result<usize, Code> {
         let bought = &self.purchases[place];
         let never_taken = credits.min(bought.uncollected);
+        let bought_into = bought.origin;
         let back = Part {
-            origin: bought.origin,
+            origin: bought.clawed_from.unwrap_or(bought_into),
             credits: credits - never_taken,
         };
         let home = self.home_of(back.origin);
@@ -103,31 +119,42 @@ impl Pool {
         bought.clawed_back -= back.credits;
         if home == Account::Lapsed {
             self.note_lapses(&[back]);
-            self.note_grant_of_the_lost(back);
+            self.note_grant_of_the_lost(back, bought_into);
         }
         let transfer = Account::ClawedBack.to(home, back.credits);
-        Ok(self.write(Kind::ClawbackReversal, now, vec![transfer]))
+        let seq = self.write(Kind::ClawbackReversal, now, vec![transfer]);
+        self.note_elsewhere(seq, bought_into);
+        if home == Account::Addon {
+            // Others may still owe: it is as if the dispute had never been.
+            self.collect(now, back.credits);
+        }
+        Ok(seq)
     }
 
     /// It was bought into the add-on pool that has expired, after all.
-    fn note_grant_of_the_lost(&mut self, back: Part) {
+    fn note_grant_of_the_lost(&mut self, back: Part, bought_into: Origin) {
         if let Some(lost) = &mut self.lost_addons
-            && let Origin::AddonPool(opened_by) = back.origin
+            && let Origin::AddonPool(taken_from) = back.origin
+            && let Origin::AddonPool(opened_by) = bought_into
+            && lost.pools.contains(&taken_from)
             && lost.pools.contains(&opened_by)
         {
             lost.granted += back.credits;
         }
     }
 
-    /// To the latest purchase that still stands, never before now. Where none does, the end stays.
+    /// To the latest purchase that still stands, never before now. Where none does, to the
+    /// earliest, so that their order does not matter.
     fn shorten_validity(&mut self, now: Instant) {
-        let standing = self
-            .purchases
-            .iter()
-            .filter(|bought| self.home_of(bought.origin) == Account::Addon && !bought.is_void());
+        let all = self.purchases.iter();
+        let of_it: Vec<_> = all
+            .filter(|bought| self.home_of(bought.origin) == Account::Addon)
+            .collect();
+        let standing = of_it.iter().filter(|bought| !bought.is_void());
         let latest = standing.map(|bought| bought.valid_until).max();
-        if let (Some(latest), Some(end)) = (latest, self.addon_expires_at) {
-            self.addon_expires_at = Some(end.min(latest.max(now)));
+        let earliest = of_it.iter().map(|bought| bought.valid_until).min();
+        if let (Some(wanted), Some(end)) = (latest.or(earliest), self.addon_expires_at) {
+            self.addon_expires_at = Some(end.min(wanted.max(now)));
         }
     }
 

@@ -142,8 +142,8 @@ pub struct GrantedAgain {
 }
 
 /// What was bought into the live add-on pool, with what a reinstatement gave back to it, less what
-/// was clawed back while it lived.
-pub fn addon_granted(entries: &[Entry], again: &[GrantedAgain]) -> i64 {
+/// was clawed back of it while it lived; `elsewhere` names the entries that were about other credits.
+pub fn addon_granted(entries: &[Entry], again: &[GrantedAgain], elsewhere: &[usize]) -> i64 {
     let mut granted = 0;
     for entry in entries {
         match entry.kind {
@@ -152,9 +152,10 @@ pub fn addon_granted(entries: &[Entry], again: &[GrantedAgain]) -> i64 {
                 let of_the_entry = again.iter().filter(|again| again.seq == entry.seq);
                 granted += of_the_entry.map(|again| again.credits).sum::<i64>();
             }
+            Kind::Clawback | Kind::ClawbackReversal if elsewhere.contains(&entry.seq) => {}
             Kind::Clawback => {
                 let taken = entry.moved(Account::Addon, Account::ClawedBack);
-                granted = (granted - taken).max(0);
+                granted -= taken;
             }
             Kind::ClawbackReversal => granted += entry.moved(Account::ClawedBack, Account::Addon),
             Kind::AddonExpiry => granted = 0,

@@ -41,6 +41,8 @@ pub struct Pool {
     pub live_addon_pools: Vec<usize>,
     pub lost_addons: Option<LostAddons>,
     pub granted_again: Vec<GrantedAgain>,
+    /// Entries that took from, or gave back to, another add-on pool than the purchase went to.
+    pub clawed_elsewhere: Vec<usize>,
     /// Oldest first.
     pub purchases: Vec<CreditedPurchase>,
     /// Every hold there ever was.
@@ -64,6 +66,8 @@ pub struct CreditedPurchase {
     /// The last that was known of the payment; `None` as long as that is only that it was made.
     pub known: Option<Settle>,
     pub clawed_back: i64,
+    /// The add-on pool that it was taken from.
+    pub clawed_from: Option<Origin>,
     /// Lost, but not there to be taken yet.
     pub uncollected: i64,
 }
@@ -176,7 +180,7 @@ impl Pool {
     }
 
     pub fn addon_granted(&self) -> i64 {
-        addon_granted(&self.journal, &self.granted_again)
+        addon_granted(&self.journal, &self.granted_again, &self.clawed_elsewhere)
     }
 
     /// Writes one entry, without the transfers that would move nothing, and returns its number.

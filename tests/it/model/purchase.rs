@@ -97,6 +97,7 @@ impl Model {
             origin: Origin::AddonPool(pool.live_addon_pools[0]),
             known: None,
             clawed_back: 0,
+            clawed_from: None,
             uncollected: 0,
         });
         Ok(Answer::Purchased {
@@ -177,6 +178,7 @@ impl Pool {
         }
         self.live_addon_pools.extend(lost.pools);
         self.lost_addons = None;
+        self.collect(now, lost.lapsed);
     }
 
     /// Remembers what lapses only now of the add-on pool that has expired.

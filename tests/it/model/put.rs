@@ -212,6 +212,7 @@ impl Model {
             live_addon_pools: vec![],
             lost_addons: None,
             granted_again: vec![],
+            clawed_elsewhere: vec![],
             purchases: vec![],
             holds: vec![],
             debits: vec![],
