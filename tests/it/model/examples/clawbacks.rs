@@ -245,9 +245,17 @@ fn a_payment_of_an_expired_pool_is_taken_from_what_there_is() {
     bought(&mut model, now, 300, 0);
     model.apply(at(now), &adjust(Bucket::Addon, -250));
     assert_eq!(told(&mut model, now, old, [1_000, 0, 0]), (50, 50));
-    assert_eq!(addon(&model, now), (0, 300), "nothing of what was bought into it");
+    assert_eq!(
+        addon(&model, now),
+        (0, 300),
+        "nothing of what was bought into it"
+    );
     let until = balance(&model, now).addon.expires_at;
     assert_eq!(until, Some(at("2027-01-10 00:00")));
     assert_eq!(told(&mut model, now, old, [200, 0, 0]), (20, 0));
-    assert_eq!(addon(&model, now), (30, 300), "back where it was taken from");
+    assert_eq!(
+        addon(&model, now),
+        (30, 300),
+        "back where it was taken from"
+    );
 }
