@@ -255,7 +255,10 @@ fn to_json(findings: &Findings, period: Period) -> Value {
             "note": it.note,
         })
     };
-    let failed = |(tenant, error): &(TenantId, String)| json!({"tenant": tenant.to_string(), "error": error});
+    let failed = |(tenant, error): &(TenantId, String)| {
+        let tenant = tenant.to_string();
+        json!({"tenant": tenant, "error": error})
+    };
     json!({
         "ok": findings.is_good(),
         "from": Stamp(period.from),

@@ -249,6 +249,7 @@ mod tests {
             listener.local_addr().expect("an address")
         );
         tokio::spawn(async move { axum::serve(listener, routes).await });
+        let _ = rustls::crypto::ring::default_provider().install_default();
         for _ in 0..2 {
             let reply = reqwest::get(&url).await.expect("an answer");
             assert_eq!(reply.status(), 500);

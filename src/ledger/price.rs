@@ -104,15 +104,32 @@ mod tests {
 
     #[test]
     fn a_discount_is_rounded_down_and_never_below_nothing() {
-        use Reduction::{AmountOff, Bonus, PercentOff};
         assert_eq!(price(500, 100, None), [500, 0, 500]);
-        assert_eq!(price(100, 333, Some(PercentOff(1_000))), [333, 33, 300]);
-        assert_eq!(price(100, 101, Some(PercentOff(5_000))), [101, 50, 51]);
-        assert_eq!(price(100, 100, Some(PercentOff(1))), [100, 0, 100]);
-        assert_eq!(price(500, 100, Some(PercentOff(10_000))), [500, 500, 0]);
-        assert_eq!(price(500, 100, Some(AmountOff(120))), [500, 120, 380]);
-        assert_eq!(price(500, 100, Some(AmountOff(501))), [500, 500, 0]);
-        let bonus = Some(Bonus(Credits::whole(50)));
+        assert_eq!(
+            price(100, 333, Some(Reduction::PercentOff(1_000))),
+            [333, 33, 300]
+        );
+        assert_eq!(
+            price(100, 101, Some(Reduction::PercentOff(5_000))),
+            [101, 50, 51]
+        );
+        assert_eq!(
+            price(100, 100, Some(Reduction::PercentOff(1))),
+            [100, 0, 100]
+        );
+        assert_eq!(
+            price(500, 100, Some(Reduction::PercentOff(10_000))),
+            [500, 500, 0]
+        );
+        assert_eq!(
+            price(500, 100, Some(Reduction::AmountOff(120))),
+            [500, 120, 380]
+        );
+        assert_eq!(
+            price(500, 100, Some(Reduction::AmountOff(501))),
+            [500, 500, 0]
+        );
+        let bonus = Some(Reduction::Bonus(Credits::whole(50)));
         assert_eq!(price(500, 100, bonus), [500, 0, 500]);
     }
 

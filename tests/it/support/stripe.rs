@@ -182,7 +182,8 @@ impl Stripe {
         let session = json!({
             "id": id, "object": "checkout.session", "mode": value("mode"), "status": "open",
             "payment_status": "unpaid", "amount_total": amount, "created": inner.now,
-            "expires_at": inner.now + 86_400, "currency": value("line_items[0][price_data][currency]"),
+            "expires_at": inner.now + 86_400,
+            "currency": value("line_items[0][price_data][currency]"),
             "client_reference_id": value("client_reference_id"), "metadata": metadata,
             "payment_intent": null, "success_url": value("success_url"), "livemode": false,
             "url": format!("https://checkout.stripe.com/c/pay/{id}"),
