@@ -16,6 +16,8 @@ CREATE TABLE holds (
     addon bigint NOT NULL,
     cycle_seq bigint NOT NULL,
     addon_seq bigint,
+    -- Who fixed the price of the work; NULL when its request named the credits.
+    price text,
     operation text,
     user_id text,
     workspace_id text,
@@ -146,6 +148,7 @@ CREATE TYPE hold_input AS (
     addon bigint,
     cycle_seq bigint,
     addon_seq bigint,
+    price text,
     operation text,
     user_id text,
     workspace_id text,

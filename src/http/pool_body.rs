@@ -203,7 +203,8 @@ impl<'a> PoolBody<'a> {
             ..
         } = &view.pool;
         let pool = &view.pool;
-        let pending = pool.pending.as_ref();
+        // Nothing comes to a closed pool any more.
+        let pending = pool.pending.as_ref().filter(|_| !pool.is_closed());
         Self {
             pool: name,
             terms: TermsBody::of(&pool.terms),

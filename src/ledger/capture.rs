@@ -59,7 +59,7 @@ impl Capture {
             });
         }
         let source = self.price(book.pool(), catalogue, &hold)?;
-        let credits = in_steps(book.pool(), self.credits, self.round)?;
+        let credits = self.amount(book.pool(), &hold)?;
         catalogue.settings.check_debit(credits)?;
         let captured = hold.is_open().then(|| from_hold(&hold, credits));
         let anew = captured.map_or(credits, |it| credits.saturating_sub(it.monthly + it.addon));
@@ -90,20 +90,34 @@ impl Capture {
         Ok(entry)
     }
 
-    /// A fixed price is kept: today's, or what the hold was opened for.
+    /// Work that began at a fixed price ends at it, or at today's; work that began without one
+    /// costs what it costs, also when a price was fixed since.
     fn price(
         &self,
         pool: &Pool,
         catalogue: &Catalogue,
         hold: &Hold,
     ) -> Result<Option<PriceSource>, Refusal> {
+        let Some(source) = hold.facts.price else {
+            return Ok(None);
+        };
+        if self.credits == hold.facts.requested {
+            return Ok(Some(source));
+        }
         let operation = hold.attribution.operation.as_ref();
         match price_source(pool, catalogue, operation)? {
             Some((price, source)) if price == self.credits => Ok(Some(source)),
-            Some((price, _)) if hold.facts.requested != self.credits => {
-                Err(Refusal::PriceIsFixed { price })
-            }
-            Some(_) | None => Ok(None),
+            Some(_) | None => Err(Refusal::PriceIsFixed {
+                price: hold.facts.requested,
+            }),
+        }
+    }
+
+    /// All that is held can be captured, whatever the denomination has become since.
+    fn amount(&self, pool: &Pool, hold: &Hold) -> Result<Credits, Refusal> {
+        match hold.is_open() && self.credits == hold.facts.credits() {
+            true => Ok(self.credits),
+            false => in_steps(pool, self.credits, self.round),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::debit::{Drawn, check_available, in_steps, price};
 use super::hash::Canonical;
 use super::{
     Account, Actor, Attribution, Book, Catalogue, Credits, Details, Entry, EntryId, Fingerprint,
-    Kind, Metadata, Pool, Refusal, Round, Time, Transfer,
+    Kind, Metadata, Pool, PriceSource, Refusal, Round, Time, Transfer,
 };
 
 /// The most holds that may be open on one pool.
@@ -60,6 +60,9 @@ pub struct HoldFacts {
     pub addon_seq: Option<i64>,
     /// When it is given up by itself.
     pub expires_at: Time,
+    /// Who fixed the price of the work when it began; `None` when the request named the credits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceSource>,
 }
 
 /// A hold and what became of it.
@@ -177,6 +180,7 @@ impl NewHold {
             cycle_seq: pool.cycle_seq,
             addon_seq: pool.addons.map(|live| live.opened_seq),
             expires_at: end(now, self.expires_in_seconds),
+            price: priced.source,
         };
         let held = [
             Transfer::new(Account::Monthly, Account::HeldMonthly, drawn.monthly),

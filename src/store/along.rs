@@ -129,6 +129,7 @@ struct HoldRow {
     addon: i64,
     cycle_seq: i64,
     addon_seq: Option<i64>,
+    price: Option<String>,
     operation: Option<String>,
     user_id: Option<String>,
     workspace_id: Option<String>,
@@ -163,6 +164,11 @@ impl TryFrom<HoldRow> for Hold {
                 cycle_seq: row.cycle_seq,
                 addon_seq: row.addon_seq,
                 expires_at: row.expires_at,
+                price: row
+                    .price
+                    .map(TryInto::try_into)
+                    .transpose()
+                    .map_err(|_| corrupt("price"))?,
             },
             attribution: Attribution {
                 operation: label("operation", row.operation)?,

@@ -412,10 +412,11 @@ const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, la
 
 /// Every column of `holds`.
 const HOLD_COLUMNS: &str = "pool_id, seq, opened_at, last_seq, status, expires_at, requested, \
-    monthly, addon, cycle_seq, addon_seq, operation, user_id, workspace_id, run_id, model";
+    monthly, addon, cycle_seq, addon_seq, price, operation, user_id, workspace_id, run_id, \
+    model";
 
 /// What became of a purchase, in the order of `bought_input`.
-const PAYMENT_COLUMNS: &str = "clawed_back, clawed_from, uncollected, payment_version, charged, refunded, \
+pub(super) const PAYMENT_COLUMNS: &str = "clawed_back, clawed_from, uncollected, payment_version, charged, refunded, \
     disputed, dispute_lost";
 
 static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {

@@ -10,8 +10,8 @@ use sqlx::{Postgres, Type};
 use uuid::Uuid;
 
 use crate::ledger::{
-    Account, Book, Bought, Entry, Hold, IdempotencyKey, Label, Metadata, Pool, PoolId, Reason,
-    Seats, Transfer,
+    Account, Book, Bought, Entry, Hold, IdempotencyKey, Label, Metadata, Pool, PoolId, PriceSource,
+    Reason, Seats, Transfer,
 };
 use crate::store::PurchaseRecord;
 
@@ -228,7 +228,8 @@ impl HoldInput<'_> {
             .encode(facts.monthly.units())?
             .encode(facts.addon.units())?
             .encode(facts.cycle_seq)?
-            .encode(facts.addon_seq)?;
+            .encode(facts.addon_seq)?
+            .encode(facts.price.map(PriceSource::as_str))?;
         let labels = [
             &who.operation,
             &who.user_id,

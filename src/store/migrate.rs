@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
 
 use super::StoreError;
+use super::batch::PAYMENT_COLUMNS;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -126,11 +127,13 @@ async fn try_grant_role(
         format!("GRANT USAGE ON SCHEMA public TO {ROLE}"),
         format!("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {ROLE}"),
         format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}"),
-        format!("GRANT INSERT ON entries, refunds, usage_lines TO {ROLE}"),
+        format!("GRANT INSERT ON entries, refunds, usage_lines, purchases TO {ROLE}"),
+        // What was bought stays; only what became of its payment changes.
+        format!("GRANT UPDATE ({PAYMENT_COLUMNS}) ON purchases TO {ROLE}"),
         format!("GRANT INSERT, UPDATE ON usage_heads TO {ROLE}"),
         format!(
-            "GRANT INSERT, UPDATE ON pools, holds, purchases, tenants, api_keys, plans, \
-             operations, addon_terms, test_clocks TO {ROLE}"
+            "GRANT INSERT, UPDATE ON pools, holds, tenants, api_keys, plans, operations, \
+             addon_terms, test_clocks TO {ROLE}"
         ),
         format!("GRANT INSERT ON plan_versions TO {ROLE}"),
         format!("GRANT INSERT, DELETE ON payment_claims, promo_redemptions TO {ROLE}"),

@@ -93,6 +93,8 @@ pub struct ExceptionRecord {
 pub struct ExceptionFilter {
     /// Only these.
     pub status: Option<ExceptionStatus>,
+    /// Only of payments that name one of these pools.
+    pub pools: Option<Vec<String>>,
     /// Only older than this one.
     pub before: Option<(Time, Uuid)>,
 }
@@ -178,6 +180,7 @@ impl Store {
             WHERE tenant_id = $1
                 AND ($2::text IS NULL OR status = $2)
                 AND ($3::timestamptz IS NULL OR (created_at, exception_id) < ($3, $4))
+                AND ($6::text[] IS NULL OR pool_text = ANY($6))
             ORDER BY created_at DESC, exception_id DESC
             LIMIT $5"
         );
@@ -187,6 +190,7 @@ impl Store {
             .bind(filter.before.map(|(at, _)| at))
             .bind(filter.before.map(|(_, id)| id))
             .bind(limit)
+            .bind(filter.pools.as_deref())
             .fetch_all(self.db());
         let rows: Vec<ExceptionRow> = within(async { Ok(read.await?) }).await?;
         rows.into_iter().map(ExceptionRecord::try_from).collect()

@@ -468,7 +468,7 @@ async fn each_scope_opens_its_own_operations_only() {
             _ if operation.open || path == "/v1/tenants" || path == "/v1/tenants/{id}" => None,
             _ if path.starts_with("/v1/tenants/{id}/keys") => Some("keys:write"),
             _ if path == "/v1/payments/stripe" => Some("purchases:write"),
-            _ if path.starts_with("/v1/payments/exceptions") => Some("purchases:write"),
+            _ if post && path.starts_with("/v1/payments/exceptions") => Some("purchases:write"),
             _ if path.ends_with("/checkouts/quote") => Some("balances:read"),
             method if method == "GET" => Some("balances:read"),
             _ if path == "/v1/balances" || path.ends_with("/authorize") => Some("balances:read"),

@@ -287,10 +287,10 @@ async fn a_strangers_exception_is_not_there() {
         reply.refused(404, "not_found");
     }
     let reader = app.with_scopes(&["balances:read"]).await;
-    reader
-        .get(EXCEPTIONS)
-        .send()
-        .await
-        .refused(403, "scope_missing");
+    let seen = reader.get(EXCEPTIONS).send().await.expect(200);
+    assert_eq!(seen.body["data"][0]["id"], exception["id"]);
+    let path = format!("{EXCEPTIONS}/{id}/credit");
+    let by_reader = reader.post(&path).json(&json!({"pool": POOL})).send().await;
+    by_reader.refused(403, "scope_missing");
     assert_eq!(app.exceptions().await[0]["status"], "open");
 }

@@ -162,6 +162,48 @@ fn a_fixed_price_is_kept_also_by_a_capture() {
 }
 
 #[test]
+fn work_that_began_without_a_fixed_price_costs_what_it_costs() {
+    let mut book = pro();
+    let asked = NewHold {
+        attribution: Attribution {
+            operation: Some(label("custom_code")),
+            ..Attribution::default()
+        },
+        ..hold(50)
+    };
+    let id = reserve(&mut book, NOW, asked);
+    let mut catalogue = crate::ledger::samples::catalogue();
+    let code = "custom_code".parse().expect("a good code");
+    let operation = catalogue.operations.get_mut(&code);
+    operation.expect("it is on the rate card").fixed = Some(Credits::whole(4));
+    let forty = capture(id, 40, Mode::Settle);
+    let decided = crate::ledger::samples::decide(&mut book, &catalogue, NOW, forty);
+    assert!(decided.is_ok(), "{decided:?}");
+}
+
+#[test]
+fn all_that_is_held_is_captured_whatever_the_denomination_has_become() {
+    let mut book = pool(put("legacy_pro", 1), NOW);
+    let halves = NewHold {
+        credits: Credits::from_units(1_050),
+        ..hold(1)
+    };
+    let id = reserve(&mut book, NOW, halves);
+    crate::ledger::samples::change(&mut book, NOW, put("pro", 1));
+    let of = |units| {
+        Command::Capture(Box::new(Capture {
+            hold: id,
+            credits: Credits::from_units(units).expect("not negative"),
+            round: None,
+            mode: Mode::Strict,
+        }))
+    };
+    assert_eq!(refusal(&mut book, NOW, of(950)), "not_a_multiple");
+    let entry = booked(&mut book, NOW, of(1_050));
+    assert_eq!(drawn(&entry), [1_050, 0, 0]);
+}
+
+#[test]
 fn a_capture_is_rounded_when_that_is_asked_for() {
     let mut book = pro();
     let id = reserve(&mut book, NOW, hold(10));

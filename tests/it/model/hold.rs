@@ -37,6 +37,7 @@ pub struct PlacedHold {
     /// Before it was rounded, and before a partial hold took what there was.
     pub requested: i64,
     pub operation: Option<String>,
+    pub at_fixed_price: bool,
     pub run: Option<String>,
     /// What it holds, monthly first: nothing once it is no longer open.
     pub parts: Vec<Part>,
@@ -57,6 +58,7 @@ impl Model {
         self.writable()?;
         let expires_at = expiry(now, asked.expires_in_seconds)?;
         let requested = self.priced(asked.operation.as_deref(), asked.credits)?;
+        let at_fixed_price = self.fixed_price(asked.operation.as_deref())?.is_some();
         let wanted = self.amount(requested, asked.round)?;
         let pool = self.writable()?;
         if pool.open_holds().count() >= OPEN_HOLDS_MAX {
@@ -80,6 +82,7 @@ impl Model {
             seq,
             requested,
             operation: asked.operation.clone(),
+            at_fixed_price,
             run: asked.run.clone(),
             parts: parts.clone(),
             expires_at,
@@ -126,14 +129,20 @@ impl Model {
                 return Err("hold_not_open");
             }
         };
-        // The price may have changed since: work that began at the old one may end at it.
-        if let Some(price) = self.fixed_price(hold.operation.as_deref())?
-            && asked.credits != price
+        // Work that began at a fixed price ends at it, or at what the price is by now.
+        if hold.at_fixed_price
             && asked.credits != hold.requested
+            && self.fixed_price(hold.operation.as_deref())? != Some(asked.credits)
         {
             return Err("price_is_fixed");
         }
-        let credits = self.amount(asked.credits, asked.round)?;
+        // All that is held can be captured, whatever the smallest step has become.
+        let credits = if !late && asked.credits == total(&hold.parts) {
+            self.amount(asked.credits, Round::Up)
+                .map(|_| asked.credits)?
+        } else {
+            self.amount(asked.credits, asked.round)?
+        };
         let pool = self.writable()?;
         let mut released = hold.parts;
         let captured = take(&mut released, credits);
