@@ -19,8 +19,8 @@
 //!
 //! # Map
 //!
-//! - [`ledger`]: the core. What accounts, cycles, grants, debits, purchases and licences are.
-//!   Plain functions over values; the invariants are listed there by name.
+//! - [`ledger`]: the core. What accounts, cycles, grants, debits, holds, refunds, purchases and
+//!   licences are. Plain functions over values; the invariants are listed there by name.
 //! - [`store`]: all the SQL.
 //! - [`lanes`]: the single writer of each pool: queues, batches, back-pressure.
 //! - [`payments`]: money: a payment is credited once, a lost one is taken back.
@@ -30,15 +30,15 @@
 //! - [`config`], [`clock`], [`telemetry`], [`embedded`]: settings, time, logs and metrics, the
 //!   private Postgres of the zero-set-up start.
 //!
-//! Who may use whom: `cli → {http, jobs} → payments → lanes → store →
-//! ledger`. `tests/tidy.rs` keeps it so.
+//! Who may use whom: `cli → {http, jobs} → payments → lanes → store → ledger`. `tests/tidy.rs`
+//! keeps it so.
 //!
 //! # What is absent on purpose
 //!
 //! No floats near an amount. No update of a journal row: corrections are entries. No row lock
 //! between read and write, no transaction that a request could leave open. No timer that must fire
 //! for an answer to be right. No cache of balances: every decision is made on what the database
-//! says.
+//! says. What is remembered of usage is a journal's past, which cannot change.
 
 pub mod cli;
 pub mod clock;
