@@ -1,5 +1,5 @@
 //! What a payment provider tells, in words of our own. How a provider says it is its own module's;
-//! what is done about it is [`receive`](super::receive)'s.
+//! what is done about it is `receive`'s.
 
 use crate::ledger::{CreditsError, Label, PoolName, SignedCredits, Time};
 

@@ -1,5 +1,5 @@
 //! Stripe's webhook: who signed an event, and what it says. What is done about it is
-//! [`receive`](super::receive)'s, and says nothing of Stripe.
+//! `receive`'s, and says nothing of Stripe.
 
 pub mod event;
 pub mod signature;
