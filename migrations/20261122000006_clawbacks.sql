@@ -21,6 +21,8 @@ ALTER TABLE purchases
         AND clawed_back + uncollected <= credits + bonus
     );
 
+CREATE INDEX purchases_of_reference ON purchases (tenant_id, payment_reference);
+
 -- A purchase that is credited. It takes the place of `purchase_input`, which stays for services that
 -- do not know the columns above.
 CREATE TYPE credited_purchase_input AS (

@@ -1,6 +1,6 @@
 //! Payments that could not be credited by themselves, and how people resolve them.
 //!
-//! They concern the whole tenant: a key that is bound to pools has no scope to see them.
+//! A key that is bound to pools sees those of payments that name one of them.
 
 use axum::extract::State;
 use axum::response::Response;

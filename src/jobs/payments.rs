@@ -18,8 +18,7 @@ const PORTION: i64 = 200;
 /// The pause between two goes.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where the last go stopped: most payments that are unsettled wait for a purchase that may never
-/// come, so each go looks at other ones.
+/// Where the last go stopped: what fails again does not keep others from their turn.
 #[derive(Clone, Debug, Default)]
 pub struct Place(Option<(TenantId, Label)>);
 
@@ -38,7 +37,13 @@ pub struct Retried {
 pub async fn run(store: Store, payments: Payments, clock: Clock, mut stop: watch::Receiver<bool>) {
     let mut place = Place::default();
     loop {
-        if let Err(error) = retry(&store, &payments, &clock, &mut place).await {
+        let going = retry(&store, &payments, &clock, &mut place);
+        let result = tokio::select! {
+            result = going => result,
+            // What is under way is done by whoever looks next.
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        };
+        if let Err(error) = result {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "payments could not be looked at again");
         }
@@ -69,18 +74,14 @@ pub async fn retry(
     let unsettled = store.unsettled_payments(place.0.as_ref(), PORTION).await?;
     let is_whole_portion = i64::try_from(unsettled.len()).is_ok_and(|it| it == PORTION);
     let last = unsettled.last();
-    place.0 = last
-        .filter(|_| is_whole_portion)
-        .map(|(tenant, reference, _)| (*tenant, reference.clone()));
-    for (tenant, reference, is_credited) in unsettled {
-        if !is_credited {
-            continue;
-        }
+    place.0 = last.filter(|_| is_whole_portion).cloned();
+    for (tenant, reference) in unsettled {
         match payments.settle(tenant, &reference).await {
             Ok(()) => retried.payments += 1,
             Err(error) => retried.fail(&error),
         }
     }
+    store.close_credited_exceptions(clock.now()).await?;
     Ok(retried)
 }
 

@@ -334,7 +334,7 @@ impl Payments {
             session_id: Some(session.id),
             url: Some(session.url),
             expires_at: session.expires_at,
-            next_look_at: Some(session.expires_at + LOOK_AFTER_END),
+            next_look_at: session.expires_at.checked_add_signed(LOOK_AFTER_END),
             ..leased
         })
     }

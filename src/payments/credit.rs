@@ -77,7 +77,7 @@ impl Payments {
             Err(LaneError::Refused(Refusal::PoolClosed)) => {
                 // Closed for ever, so nothing will book this claim: the payment is free again.
                 let tenant = recipient.tenant;
-                self.store.release_claim(tenant, &reference).await?;
+                self.store.release_claim(tenant, &reference, claim).await?;
                 Err(LaneError::Refused(Refusal::PoolClosed).into())
             }
             result => Ok(result?),

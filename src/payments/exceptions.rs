@@ -48,6 +48,7 @@ impl Payments {
             Some(checkout) => self.sold(tenant, checkout, &pool, credits).await?,
             None => None,
         };
+        let checkout = checkout.filter(|_| sold.is_some());
         let purchase = Purchase {
             id: PurchaseId::from(Uuid::now_v7()),
             credits: Ok(credits.signed()),
@@ -92,6 +93,10 @@ impl Payments {
         let was_open = self.store.dismiss_exception(tenant, id, by, reason, now);
         let was_open = was_open.await?;
         match self.store.find_exception(tenant, id).await? {
+            // Still open, its payment is being credited.
+            Some(found) if !was_open && found.status == ExceptionStatus::Open => {
+                Err(PaymentError::Resolved(ExceptionStatus::Credited))
+            }
             Some(found) if !was_open => Err(PaymentError::Resolved(found.status)),
             found => Ok(found),
         }

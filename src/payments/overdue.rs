@@ -50,10 +50,12 @@ impl Payments {
         match checkout.status {
             CheckoutStatus::Creating => self.end(checkout).await,
             CheckoutStatus::Pending => match self.state_of(checkout).await? {
-                SessionState::Open => Ok(Some(LATER)),
+                // Nobody can be asked, and the page may still be paid.
+                None => Ok(Some(MUCH_LATER)),
+                Some(SessionState::Open) => Ok(Some(LATER)),
                 // The provider tells when the money has come, or `reconcile` does.
-                SessionState::Complete => Ok(Some(MUCH_LATER)),
-                SessionState::Gone => self.expire(checkout).await.map(|()| None),
+                Some(SessionState::Complete) => Ok(Some(MUCH_LATER)),
+                Some(SessionState::Gone) => self.expire(checkout).await.map(|()| None),
             },
             CheckoutStatus::Expired => self.expire(checkout).await.map(|()| None),
             CheckoutStatus::Completed => Ok(None),
@@ -79,15 +81,19 @@ impl Payments {
         Ok(None)
     }
 
-    async fn state_of(&self, checkout: &CheckoutRecord) -> Result<SessionState, PaymentError> {
+    /// What became of a checkout's page; `None` without a key to ask with.
+    async fn state_of(
+        &self,
+        checkout: &CheckoutRecord,
+    ) -> Result<Option<SessionState>, PaymentError> {
         let settings = self.stripe_settings(checkout.tenant).await?;
         let api_key = settings.and_then(|settings| settings.api_key);
         match (api_key, &checkout.session_id) {
             (Some(api_key), Some(session)) => {
-                Ok(self.provider.session_state(&api_key, session).await?)
+                Ok(Some(self.provider.session_state(&api_key, session).await?))
             }
-            // Nobody can be asked, and its end is over.
-            (None, _) | (_, None) => Ok(SessionState::Gone),
+            (Some(_), None) => Ok(Some(SessionState::Gone)),
+            (None, _) => Ok(None),
         }
     }
 }

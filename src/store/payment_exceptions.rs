@@ -5,7 +5,7 @@
 use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
-use super::deadline::within;
+use super::deadline::{within, within_scan};
 use super::{Store, StoreError};
 use crate::ledger::{Credits, KeyId, Label, PoolName, Reason, TenantId, Time};
 
@@ -283,7 +283,39 @@ impl Store {
         Ok(())
     }
 
-    /// Dismisses an open exception. Gives whether it was open.
+    /// Closes the exceptions of payments that were credited after all, by whatever channel: for
+    /// those whose own request could not.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn close_credited_exceptions(&self, now: Time) -> Result<(), StoreError> {
+        let write = sqlx::query(
+            r"
+            UPDATE payment_exceptions AS e
+            SET
+                status = 'credited',
+                resolved_at = $1,
+                resolved_pool = p.name,
+                resolved_credits = u.credits
+            FROM payment_claims AS c
+            JOIN purchases AS u
+                ON u.pool_id = c.pool_id
+                AND u.payment_reference = c.payment_reference
+            JOIN pools AS p ON p.pool_id = u.pool_id
+            WHERE c.tenant_id = e.tenant_id
+                AND c.payment_reference = e.payment_reference
+                AND e.status = 'open'
+                AND e.reason <> 'payment_reference_reused'
+            ",
+        )
+        .bind(now)
+        .execute(self.scans());
+        within_scan(async { Ok(write.await?) }).await?;
+        Ok(())
+    }
+
+    /// Dismisses an open exception. Gives whether it was open. One whose payment is claimed is being
+    /// credited, or is by now.
     ///
     /// # Errors
     /// The database is away.
@@ -306,6 +338,15 @@ impl Store {
             WHERE tenant_id = $1
                 AND exception_id = $2
                 AND status = 'open'
+                AND (
+                    reason = 'payment_reference_reused'
+                    OR NOT EXISTS (
+                        SELECT
+                        FROM payment_claims AS c
+                        WHERE c.tenant_id = payment_exceptions.tenant_id
+                            AND c.payment_reference = payment_exceptions.payment_reference
+                    )
+                )
             ",
         )
         .bind(tenant.uuid())

@@ -7,7 +7,7 @@
 use sqlx::{FromRow, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::deadline::{undropped, within};
+use super::deadline::{undropped, within, within_scan};
 use super::{Store, StoreError};
 use crate::ledger::{Label, PaymentState, PoolName, PurchaseId, TenantId, Time};
 
@@ -128,7 +128,8 @@ impl Store {
             FROM payments
             WHERE tenant_id = $1
                 AND charge_id = $2
-            ORDER BY created_at
+            -- Its own name before the charge's, which stands in while that is not known.
+            ORDER BY payment_reference = charge_id, created_at
             LIMIT 1
             ",
         )
@@ -282,8 +283,7 @@ impl Store {
         Ok(rows.into_iter().filter_map(event).collect())
     }
 
-    /// Up to `limit` payments after this one whose purchase, if there is one, does not know their
-    /// state: most of them only wait. With each, whether there is a purchase.
+    /// Up to `limit` payments after this one whose purchase does not know their state.
     ///
     /// # Errors
     /// The database is away or a row is corrupt.
@@ -291,21 +291,17 @@ impl Store {
         &self,
         after: Option<&(TenantId, Label)>,
         limit: i64,
-    ) -> Result<Vec<(TenantId, Label, bool)>, StoreError> {
+    ) -> Result<Vec<(TenantId, Label)>, StoreError> {
         let read = sqlx::query_as(
             r"
-            SELECT
-                s.tenant_id, s.payment_reference,
-                EXISTS (
-                    SELECT
-                    FROM payment_claims AS c
-                    JOIN purchases AS u
-                        ON u.pool_id = c.pool_id
-                        AND u.payment_reference = c.payment_reference
-                    WHERE c.tenant_id = s.tenant_id
-                        AND c.payment_reference = s.payment_reference
-                ) AS is_credited
+            SELECT s.tenant_id, s.payment_reference
             FROM payments AS s
+            JOIN payment_claims AS c
+                ON c.tenant_id = s.tenant_id
+                AND c.payment_reference = s.payment_reference
+            JOIN purchases AS u
+                ON u.pool_id = c.pool_id
+                AND u.payment_reference = c.payment_reference
             WHERE s.version > s.settled_version
                 AND (s.tenant_id, s.payment_reference) > ($1, $2)
             ORDER BY s.tenant_id, s.payment_reference
@@ -315,11 +311,11 @@ impl Store {
         .bind(after.map_or(Uuid::nil(), |(tenant, _)| tenant.uuid()))
         .bind(after.map_or("", |(_, reference)| reference.as_str()))
         .bind(limit)
-        .fetch_all(self.db());
-        let rows: Vec<(Uuid, String, bool)> = within(async { Ok(read.await?) }).await?;
-        let row = |(tenant, reference, is_credited): (Uuid, String, bool)| {
+        .fetch_all(self.scans());
+        let rows: Vec<(Uuid, String)> = within_scan(async { Ok(read.await?) }).await?;
+        let row = |(tenant, reference): (Uuid, String)| {
             let found = label(reference, &tenant)?;
-            Ok((tenant.into(), found, is_credited))
+            Ok((tenant.into(), found))
         };
         rows.into_iter().map(row).collect()
     }
@@ -400,9 +396,13 @@ async fn change_payment(
         .bind(reference)
         .execute(&mut **tx)
         .await?;
+    let has_more = match &change.charge_id {
+        Some(charge) if *charge != event.reference => adopt_charge(tx, event, charge).await?,
+        Some(_) | None => false,
+    };
     let is_disputed = match &change.dispute {
-        Some(dispute) => change_dispute(tx, event, dispute).await?,
-        None => false,
+        Some(dispute) => change_dispute(tx, event, dispute).await? || has_more,
+        None => has_more,
     };
     sqlx::query(
         r"
@@ -434,6 +434,59 @@ async fn change_payment(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Takes over what was kept under the charge's name, while the payment's own was not known. Gives
+/// whether that was anything. A purchase that was recorded under the charge's name keeps it.
+async fn adopt_charge(
+    tx: &mut Transaction<'_, Postgres>,
+    event: &NewEvent,
+    charge: &Label,
+) -> Result<bool, StoreError> {
+    let (tenant, reference) = (event.tenant.uuid(), event.reference.as_str());
+    let disputes = sqlx::query(
+        r"
+        UPDATE payment_disputes AS d
+        SET payment_reference = $2
+        WHERE d.tenant_id = $1
+            AND d.payment_reference = $3
+            AND NOT EXISTS (
+                SELECT
+                FROM payment_claims AS c
+                WHERE c.tenant_id = d.tenant_id
+                    AND c.payment_reference = d.payment_reference
+            )
+        ",
+    )
+    .bind(tenant)
+    .bind(reference)
+    .bind(charge.as_str())
+    .execute(&mut **tx)
+    .await?;
+    let refunded = sqlx::query(
+        r"
+        UPDATE payments AS s
+        SET refunded = o.refunded
+        FROM payments AS o
+        WHERE s.tenant_id = $1
+            AND s.payment_reference = $2
+            AND o.tenant_id = s.tenant_id
+            AND o.payment_reference = $3
+            AND o.refunded > s.refunded
+            AND NOT EXISTS (
+                SELECT
+                FROM payment_claims AS c
+                WHERE c.tenant_id = o.tenant_id
+                    AND c.payment_reference = o.payment_reference
+            )
+        ",
+    )
+    .bind(tenant)
+    .bind(reference)
+    .bind(charge.as_str())
+    .execute(&mut **tx)
+    .await?;
+    Ok(disputes.rows_affected() + refunded.rows_affected() > 0)
 }
 
 /// Keeps a dispute; gives whether that says anything new. One that is decided stays as it is,

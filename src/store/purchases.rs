@@ -278,8 +278,9 @@ impl Store {
         .bind(now)
         .execute(self.db());
         within(async { Ok(write.await?) }).await?;
-        // Absent only when the winner gave its claim up in this moment: then ours is as good.
-        Ok(self.find_claim(tenant, reference).await?.unwrap_or(claim))
+        // Absent only when the winner gave its claim up in this moment: whoever asks tries again.
+        let found = self.find_claim(tenant, reference).await?;
+        found.ok_or_else(StoreError::timed_out)
     }
 
     /// Gives a claim up, when the pool was closed before its purchase was booked: a refused
@@ -291,12 +292,15 @@ impl Store {
         &self,
         tenant: TenantId,
         reference: &Label,
+        claim: Claim,
     ) -> Result<(), StoreError> {
         let write = sqlx::query(
             r"
             DELETE FROM payment_claims AS c
             WHERE c.tenant_id = $1
                 AND c.payment_reference = $2
+                AND c.pool_id = $3
+                AND c.purchase_id = $4
                 AND NOT EXISTS (
                     SELECT FROM purchases AS u
                     WHERE u.pool_id = c.pool_id
@@ -306,6 +310,8 @@ impl Store {
         )
         .bind(tenant.uuid())
         .bind(reference.as_str())
+        .bind(claim.pool.uuid())
+        .bind(claim.purchase.uuid())
         .execute(self.db());
         within(async { Ok(write.await?) }).await?;
         Ok(())

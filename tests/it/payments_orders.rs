@@ -152,16 +152,22 @@ async fn all_events_at_once_end_as_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_dispute_is_known_by_its_charge_where_it_names_no_payment() {
-    let app = TestApp::with_events().await;
-    let payment = app.payment("pi_1");
-    app.deliver(&payment.completed()).await.expect(200);
-    app.deliver(&payment.refunded(100)).await.expect(200);
-    let mut dispute = payment.disputed("created", "needs_response", 400);
-    dispute["data"]["object"]["payment_intent"] = Value::Null;
-    app.deliver(&dispute).await.expect(200);
-    assert_eq!(app.balance(POOL).await["addon"]["available"], 0);
-    assert_eq!(app.purchases().await[0]["status"], "disputed");
+async fn a_dispute_is_known_by_its_charge_where_it_names_no_payment_whatever_comes_first() {
+    // The events that the dispute comes before: none of them, the refund, both.
+    for place in [2, 1, 0] {
+        let app = TestApp::with_events().await;
+        let payment = app.payment("pi_1");
+        let mut dispute = payment.disputed("created", "needs_response", 400);
+        dispute["data"]["object"]["payment_intent"] = Value::Null;
+        let mut events = vec![payment.completed(), payment.refunded(100)];
+        events.insert(place, dispute);
+        for event in &events {
+            app.deliver(event).await.expect(200);
+        }
+        let addon = app.balance(POOL).await["addon"]["available"].clone();
+        assert_eq!(addon, 0, "{place}");
+        assert_eq!(app.purchases().await[0]["status"], "disputed", "{place}");
+    }
 }
 
 #[tokio::test]
