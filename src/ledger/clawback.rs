@@ -244,8 +244,8 @@ fn give_back(book: &mut Book, bought: &mut Bought, wanted: Credits) -> Vec<Trans
 }
 
 /// The add-on pool lasts as long as the latest purchase that stands, and never ends before now.
-/// Where none stands it lasts as long as the earliest would have kept it: what is held of it or owed
-/// to it can still be settled, and the order in which they fell does not matter.
+/// Where none stands it lasts as long as the earliest would have kept it: what is held of it or
+/// owed to it can still be settled, and the order in which they fell does not matter.
 fn move_validity_back(book: &mut Book, now: Time) {
     let Some(live) = book.pool.addons else {
         return;

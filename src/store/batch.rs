@@ -416,8 +416,8 @@ const HOLD_COLUMNS: &str = "pool_id, seq, opened_at, last_seq, status, expires_a
     model";
 
 /// What became of a purchase, in the order of `bought_input`.
-pub(super) const PAYMENT_COLUMNS: &str = "clawed_back, clawed_from, uncollected, payment_version, charged, refunded, \
-    disputed, dispute_lost";
+pub(super) const PAYMENT_COLUMNS: &str = "clawed_back, clawed_from, uncollected, \
+    payment_version, charged, refunded, disputed, dispute_lost";
 
 static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
     let locking = locking("pool_state_input");

@@ -314,8 +314,8 @@ impl Store {
         Ok(())
     }
 
-    /// Dismisses an open exception. Gives whether it was open. One whose payment is claimed is being
-    /// credited, or is by now.
+    /// Dismisses an open exception. Gives whether it was open. One whose payment is claimed is
+    /// being credited, or is by now.
     ///
     /// # Errors
     /// The database is away.

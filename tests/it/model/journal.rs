@@ -142,7 +142,7 @@ pub struct GrantedAgain {
 }
 
 /// What was bought into the live add-on pool, with what a reinstatement gave back to it, less what
-/// was clawed back of it while it lived; `elsewhere` names the entries that were about other credits.
+/// was clawed back of it while it lived; `elsewhere` names the entries about other credits.
 pub fn addon_granted(entries: &[Entry], again: &[GrantedAgain], elsewhere: &[usize]) -> i64 {
     let mut granted = 0;
     for entry in entries {
