@@ -37,7 +37,7 @@ pub struct Arguments {
     /// Only this tenant
     #[arg(long, value_name = "ID")]
     tenant: Option<Uuid>,
-    /// Credit what was paid and not credited
+    /// Credit what was paid and not credited, take back what was refunded and kept
     #[arg(long)]
     repair: bool,
     /// Print one JSON object instead of a table
@@ -148,17 +148,21 @@ async fn reconcile(
     let mut findings = Findings::default();
     for tenant in tenants {
         let tell = |count| progress.set_message(format!("{count} payments of {}", tenant.name));
-        match payments.reconcile(tenant.id, period, tell).await {
-            Ok(Some(found)) => findings.add(tenant.id, found),
-            Ok(None) if only.is_some() => {
+        let mut found = Reconciled::default();
+        let looked = payments.reconcile(tenant.id, period, &mut found, tell);
+        match looked.await {
+            Ok(true) => findings.tenants += 1,
+            Ok(false) if only.is_some() => {
                 bail!("the tenant has stored no api_key of its payment provider");
             }
-            Ok(None) => {}
+            Ok(false) => {}
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 findings.failed.push((tenant.id, error));
             }
         }
+        // Also of a tenant that failed half way: what was repaired by then is.
+        findings.add(tenant.id, found);
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -174,7 +178,6 @@ fn progress_bar(tenants: usize) -> ProgressBar {
 
 impl Findings {
     fn add(&mut self, tenant: TenantId, found: Reconciled) {
-        self.tenants += 1;
         self.payments += found.payments;
         self.purchases += found.purchases;
         let differences = found.differences.into_iter().map(|it| (tenant, it));

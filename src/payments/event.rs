@@ -1,6 +1,7 @@
 //! What a payment provider tells, in words of our own. How a provider says it is its own module's;
 //! what is done about it is `receive`'s.
 
+use super::provider::PaidSession;
 use crate::ledger::{CreditsError, Label, PoolName, SignedCredits, Time};
 
 /// Something happened to a payment, or to what may become one.
@@ -151,6 +152,25 @@ impl Paid {
             credits => credits,
         };
         Ok(Order { pool, credits })
+    }
+}
+
+impl From<&PaidSession> for Paid {
+    fn from(paid: &PaidSession) -> Self {
+        let currency = paid.currency.as_ref().map(|it| it.to_ascii_lowercase());
+        let is_code =
+            |text: &String| text.len() == 3 && text.bytes().all(|b| b.is_ascii_lowercase());
+        Self {
+            reference: paid.reference.clone(),
+            paid_at: paid.paid_at,
+            pool: paid.pool.clone(),
+            credits: paid.credits.clone(),
+            checkout: paid.checkout.map(|checkout| checkout.to_string()),
+            // A list does not say it; a checkout of ours knows.
+            user_id: None,
+            amount: Some(paid.amount_cents).filter(|amount| *amount >= 0),
+            currency: currency.filter(is_code),
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl Payments {
     }
 
     /// Credits a payment and settles what waited for it; or says why it cannot be credited.
-    async fn honour(
+    pub(super) async fn honour(
         &self,
         tenant: TenantId,
         paid: &Paid,

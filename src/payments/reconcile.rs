@@ -1,21 +1,23 @@
 //! What the provider says was paid and refunded, held against what was credited and taken back.
 //!
-//! Nothing here is a rule of its own: what is missing is booked the way any payment is, so a
-//! repair beside a webhook that arrives at last credits once (invariant exactly-once).
+//! Nothing here is a rule of its own: what is missing is taken in and booked as the provider's
+//! events would have it, so a repair beside a webhook that arrives at last credits once and takes
+//! back once (invariant exactly-once).
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
+use super::event::Paid;
 use super::provider::PaidSession;
-use super::{PaymentError, Payments, Recipient, Sold};
+use super::stripe::event::EventError;
+use super::{PaymentError, Payments};
 use crate::config::Secret;
 use crate::lanes::LaneError;
-use crate::ledger::{
-    Actor, Credits, Label, PaymentState, PoolName, Purchase, PurchaseId, Refusal, SignedCredits,
-    TenantId, Time,
+use crate::ledger::{Credits, Label, PaymentState, PurchaseId, TenantId, Time};
+use crate::store::{
+    ExceptionStatus, NewEvent, PaymentChange, PaymentRecord, PurchaseFilter, PurchaseRecord,
 };
-use crate::store::{PurchaseFilter, PurchaseRecord};
 
 /// How many purchases are read at once.
 const PAGE: i64 = 200;
@@ -72,7 +74,7 @@ pub struct Period {
     pub from: Time,
     /// And before then.
     pub to: Time,
-    /// Whether to book what is missing.
+    /// Whether to credit what is missing and take back what was refunded.
     pub repair: bool,
 }
 
@@ -89,22 +91,22 @@ impl DifferenceKind {
 }
 
 impl Payments {
-    /// Reconciles a tenant; `None` when it has no account with a provider. `looked_at` is told the
-    /// number of payments so far.
+    /// Reconciles a tenant, unless it has no account with a provider; gives whether it has one.
+    /// `looked_at` is told the number of payments so far.
     ///
     /// # Errors
-    /// The provider or the database is away.
+    /// The provider or the database is away: what was found and repaired by then is in `found`.
     pub async fn reconcile(
         &self,
         tenant: TenantId,
         period: Period,
+        found: &mut Reconciled,
         mut looked_at: impl FnMut(u64),
-    ) -> Result<Option<Reconciled>, PaymentError> {
+    ) -> Result<bool, PaymentError> {
         let settings = self.stripe_settings(tenant).await?;
         let Some(api_key) = settings.and_then(|settings| settings.api_key) else {
-            return Ok(None);
+            return Ok(false);
         };
-        let mut found = Reconciled::default();
         let mut seen = HashSet::new();
         let mut after = None;
         loop {
@@ -115,8 +117,15 @@ impl Payments {
             let page = page.await?;
             for paid in page.paid {
                 found.payments += 1;
-                let difference = self.check_payment(tenant, &paid, period.repair).await?;
-                found.differences.extend(difference);
+                if let Some(mut difference) = self.check_payment(tenant, &paid).await? {
+                    let repaired = match period.repair {
+                        true => self.repair(tenant, &paid, &mut difference).await,
+                        false => Ok(()),
+                    };
+                    // It is told of even where its repair fails.
+                    found.differences.push(difference);
+                    repaired?;
+                }
                 seen.insert(paid.reference);
             }
             looked_at(found.payments);
@@ -125,9 +134,9 @@ impl Payments {
                 None => break,
             }
         }
-        self.check_purchases((tenant, &api_key), period, &seen, &mut found)
+        self.check_purchases((tenant, &api_key), period, &seen, found)
             .await?;
-        Ok(Some(found))
+        Ok(true)
     }
 
     /// Holds a payment against its purchase.
@@ -135,7 +144,6 @@ impl Payments {
         &self,
         tenant: TenantId,
         paid: &PaidSession,
-        repair: bool,
     ) -> Result<Option<Difference>, PaymentError> {
         let filter = PurchaseFilter {
             reference: Some(paid.reference.clone()),
@@ -144,7 +152,13 @@ impl Payments {
         if let Some(purchase) = self.store.purchases(tenant, &filter, 1).await?.pop() {
             return self.check_refund(tenant, paid, &purchase).await;
         }
-        let difference = Difference {
+        let is_given_back = paid.refunded_cents > 0 && paid.refunded_cents >= paid.amount_cents;
+        let exception = self.store.exception_of_payment(tenant, &paid.reference);
+        // Without the money nothing is owed, and what a person has dismissed is decided.
+        if is_given_back || exception.await? == Some(ExceptionStatus::Dismissed) {
+            return Ok(None);
+        }
+        Ok(Some(Difference {
             kind: DifferenceKind::PaidWithoutCredit,
             reference: paid.reference.clone(),
             pool: paid.pool.clone(),
@@ -154,64 +168,11 @@ impl Payments {
             paid_at: paid.paid_at,
             repaired: false,
             note: None,
-        };
-        if !repair {
-            return Ok(Some(difference));
-        }
-        let note = match self.book_missing(tenant, paid).await {
-            Ok(()) => None,
-            Err(PaymentError::Lane(LaneError::Refused(refusal))) => Some(refusal.to_string()),
-            Err(error) => return Err(error),
-        };
-        Ok(Some(Difference {
-            repaired: note.is_none(),
-            note,
-            ..difference
         }))
     }
 
-    /// Books a payment that was never credited, as the event would have done.
-    async fn book_missing(&self, tenant: TenantId, paid: &PaidSession) -> Result<(), PaymentError> {
-        let pool = paid.pool.as_ref().and_then(|pool| pool.parse().ok());
-        let pool: PoolName = pool.ok_or(LaneError::Refused(Refusal::PoolNotFound))?;
-        let bad_credits = || LaneError::Refused(Refusal::invalid("credits", "are not an amount"));
-        let credits = credits_of(paid).ok_or_else(bad_credits)?;
-        let sold = match paid.checkout {
-            Some(checkout) => self.sold(tenant, checkout, &pool, credits).await?,
-            None => None,
-        };
-        let as_sold = sold.is_some();
-        let Sold { bonus, user_id } = sold.unwrap_or(Sold {
-            bonus: Credits::ZERO,
-            user_id: None,
-        });
-        let stored = self.store.find_pool(tenant, &pool, paid.paid_at).await?;
-        // A pool on a test clock lives in its own time.
-        let pools_now = stored.and_then(|stored| stored.clock_now);
-        let purchase = Purchase {
-            id: PurchaseId::from(Uuid::now_v7()),
-            credits: Ok(credits.signed()),
-            bonus,
-            as_sold,
-            reference: paid.reference.clone(),
-            paid_at: Some(pools_now.map_or(paid.paid_at, |now| paid.paid_at.min(now))),
-            amount_cents: Some(paid.amount_cents),
-            currency: paid.currency.clone(),
-            user_id,
-        };
-        let recipient = Recipient {
-            tenant,
-            pool,
-            actor: Actor::default(),
-        };
-        self.credit(&recipient, purchase).await?;
-        if let Some(checkout) = paid.checkout.filter(|_| as_sold) {
-            self.checkout_paid(tenant, checkout).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether what was refunded was taken back, or is still to be.
+    /// Whether the purchase follows what was refunded. Credits that were taken back say nothing
+    /// about it: a dispute takes the same ones.
     async fn check_refund(
         &self,
         tenant: TenantId,
@@ -221,29 +182,86 @@ impl Payments {
         if paid.refunded_cents == 0 {
             return Ok(None);
         }
-        let pool = self
-            .store
-            .find_pool(tenant, &purchase.pool, paid.paid_at)
-            .await?;
-        let Some(stored) = pool else {
+        let known = self.store.find_payment(tenant, &paid.reference).await?;
+        if known.as_ref().is_some_and(|known| follows(known, paid)) {
             return Ok(None);
-        };
-        let payment = PaymentState {
-            charged: paid.amount_cents,
-            refunded: paid.refunded_cents,
-            ..PaymentState::default()
-        };
-        let credits = purchase.credits + purchase.bonus;
-        let lost = payment.lost(credits, stored.pool.denomination);
-        let taken = purchase.clawed_back + purchase.uncollected;
-        let missing = lost.saturating_sub(taken);
-        Ok((!missing.is_zero()).then(|| Difference {
+        }
+        let settled = known.filter(|known| known.state.version <= known.settled_version);
+        let settled = settled.map_or(0, |known| known.state.refunded);
+        let pool = self.store.find_pool(tenant, &purchase.pool, paid.paid_at);
+        let missing = pool.await?.map(|stored| {
+            let lost = |refunded| {
+                let payment = PaymentState {
+                    charged: paid.amount_cents,
+                    refunded,
+                    ..PaymentState::default()
+                };
+                payment.lost(purchase.credits + purchase.bonus, stored.pool.denomination)
+            };
+            lost(paid.refunded_cents).saturating_sub(lost(settled))
+        });
+        Ok(Some(Difference {
             kind: DifferenceKind::RefundedWithoutClawback,
-            credits: Some(missing),
+            credits: missing,
             amount_cents: Some(paid.refunded_cents),
-            note: Some("resend the provider's event charge.refunded".to_owned()),
             ..difference_of(purchase)
         }))
+    }
+
+    /// Does what the provider's events would have done about a payment, had they come.
+    async fn repair(
+        &self,
+        tenant: TenantId,
+        paid: &PaidSession,
+        difference: &mut Difference,
+    ) -> Result<(), PaymentError> {
+        // First what was refunded: crediting settles it, so no refunded credits can be spent.
+        self.take_state(tenant, paid).await?;
+        let done = match difference.kind {
+            DifferenceKind::PaidWithoutCredit => self.honour(tenant, &Paid::from(paid)).await,
+            DifferenceKind::RefundedWithoutClawback => {
+                let settled = self.settle(tenant, &paid.reference).await;
+                settled.map(|()| None)
+            }
+            // No payment is known of it.
+            DifferenceKind::CreditedWithoutPayment => return Ok(()),
+        };
+        let refused = match done {
+            Err(PaymentError::Lane(LaneError::Refused(refusal))) => Some(refusal.code()),
+            done => done?,
+        };
+        difference.note = match refused {
+            Some(reason) => Some(reason.to_owned()),
+            None => {
+                let known = self.store.find_payment(tenant, &paid.reference).await?;
+                difference.repaired = known.is_some_and(|known| follows(&known, paid));
+                let still = "the purchase does not follow its payment yet";
+                (!difference.repaired).then(|| still.to_owned())
+            }
+        };
+        Ok(())
+    }
+
+    /// Keeps what the provider says of a payment by now, as an event of its own would.
+    async fn take_state(&self, tenant: TenantId, paid: &PaidSession) -> Result<(), PaymentError> {
+        let (reference, refunded) = (paid.reference.clone(), paid.refunded_cents);
+        let id = format!("reconcile:{reference}:{refunded}");
+        let amount = Some(paid.amount_cents).filter(|amount| *amount >= 0);
+        let event = NewEvent {
+            tenant,
+            id: id.parse().map_err(|_| EventError::Field("reference"))?,
+            reference,
+            payload: None,
+            change: PaymentChange {
+                // Only a charge can be refunded, and then the amount is the charge's.
+                charge_amount: amount.filter(|_| refunded > 0),
+                session_amount: amount,
+                refunded: Some(refunded),
+                ..PaymentChange::default()
+            },
+        };
+        self.store.take_event(event, self.clock.now()).await?;
+        Ok(())
     }
 
     /// Asks the provider about each purchase that names a payment of it which was not listed.
@@ -282,10 +300,16 @@ impl Payments {
     }
 }
 
+/// Whether there is a purchase, and it knows of all that was refunded.
+fn follows(known: &PaymentRecord, paid: &PaidSession) -> bool {
+    let is_settled = known.purchase.is_some() && known.state.version <= known.settled_version;
+    is_settled && known.state.refunded >= paid.refunded_cents
+}
+
 /// The credits that a payment says it is for, if they are an amount.
 fn credits_of(paid: &PaidSession) -> Option<Credits> {
-    let credits = SignedCredits::parse(paid.credits.as_ref()?).ok()?;
-    Credits::requested(credits).ok()
+    let order = Paid::from(paid).order().ok()?;
+    order.credits.and_then(Credits::requested).ok()
 }
 
 fn difference_of(purchase: &PurchaseRecord) -> Difference {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::promo_codes::{order, put_code};
 use crate::support::stripe::Mood;
+use crate::support::webhook::Payment;
 use crate::support::{SECRETS_KEY, Stripe, TestApp, process};
 
 const POOL: &str = "workspace:w";
@@ -60,6 +61,22 @@ fn kinds(printed: &Value) -> Vec<(&str, &str)> {
 
 fn id(checkout: &Value) -> String {
     checkout["id"].as_str().expect("an id").to_owned()
+}
+
+fn difference<'a>(printed: &'a Value, reference: &str) -> &'a Value {
+    let all = printed["differences"].as_array().expect("differences");
+    let found = all.iter().find(|it| it["payment_reference"] == reference);
+    found.unwrap_or_else(|| panic!("{reference} is no difference: {printed}"))
+}
+
+/// A paid session that somebody else made.
+fn session(id: &str, mode: &str, metadata: Value) -> Value {
+    json!({
+        "id": id, "object": "checkout.session", "mode": mode, "status": "complete",
+        "payment_status": "paid", "amount_total": 500, "currency": "usd",
+        "created": (Utc::now() - TimeDelta::hours(1)).timestamp(), "metadata": metadata,
+        "payment_intent": null, "expires_at": 0, "url": null,
+    })
 }
 
 async fn record(app: &TestApp, reference: &str, credits: i64) {
@@ -127,7 +144,7 @@ async fn what_was_paid_and_never_credited_is_found_and_booked() {
 }
 
 #[tokio::test]
-async fn credits_without_money_and_refunds_without_clawback_are_found() {
+async fn credits_without_money_are_found_and_refunds_without_clawback_repaired() {
     let (app, stripe) = shop().await;
     let made = order(&app, POOL, "a", None).await.expect(201).body;
     let paid = stripe.pay(&id(&made));
@@ -135,32 +152,124 @@ async fn credits_without_money_and_refunds_without_clawback_are_found() {
     stripe.refund(&id(&made), 250);
     record(&app, "pi_invented", 100).await;
     record(&app, "invoice-55", 100).await;
-    let (code, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    let (code, _) = reconcile(&app, &stripe, &[]).await;
     assert_eq!(code, Some(1));
+    assert_eq!(app.balance(POOL).await["addon"]["granted"], 700);
+    let (code, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    assert_eq!(
+        code,
+        Some(1),
+        "what was credited without money is for people"
+    );
     let expected = [
         ("credited_without_payment", "pi_invented"),
         ("refunded_without_clawback", paid.as_str()),
     ];
     assert_eq!(kinds(&printed), expected);
     assert_eq!(printed["purchases"], 3);
-    let refund = printed["differences"].as_array().into_iter().flatten();
-    let refund = refund
-        .into_iter()
-        .find(|it| it["payment_reference"] == paid);
-    assert_eq!(refund.map(|it| &it["credits"]), Some(&json!(250)));
+    let refund = difference(&printed, &paid);
+    assert_eq!(refund["credits"], json!(250));
+    assert_eq!(refund["repaired"], json!(true), "{refund}");
+    assert_eq!(app.balance(POOL).await["addon"]["granted"], 450);
+    let (_, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    assert_eq!(
+        kinds(&printed),
+        [("credited_without_payment", "pi_invented")]
+    );
+    app.verify().await;
+}
+
+#[tokio::test]
+async fn a_dispute_does_not_hide_a_refund() {
+    let (app, stripe) = shop().await;
+    let made = order(&app, POOL, "a", None).await.expect(201).body;
+    let payment = app.payment(&stripe.pay(&id(&made)));
+    let disputed = payment.disputed("created", "needs_response", 500);
+    for event in [payment.completed(), disputed] {
+        app.deliver(&event).await.expect(200);
+    }
+    let (code, _) = reconcile(&app, &stripe, &[]).await;
+    assert_eq!(code, Some(0));
+    stripe.refund(&id(&made), 250);
+    let (code, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let refunded = ("refunded_without_clawback", payment.reference.as_str());
+    assert_eq!(kinds(&printed), [refunded]);
+    // The dispute is won: what was refunded stays with the provider.
+    let won = payment.disputed("closed", "won", 500);
+    app.deliver(&won).await.expect(200);
+    assert_eq!(app.balance(POOL).await["addon"]["granted"], 250);
+    app.verify().await;
+}
+
+#[tokio::test]
+async fn what_was_refunded_is_not_credited() {
+    let (app, stripe) = shop().await;
+    let all = order(&app, POOL, "a", None).await.expect(201).body;
+    let part = order(&app, POOL, "b", None).await.expect(201).body;
+    let (_, partly) = (stripe.pay(&id(&all)), stripe.pay(&id(&part)));
+    stripe.refund(&id(&all), 500);
+    stripe.refund(&id(&part), 200);
+    let (code, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    assert_eq!(kinds(&printed), [("paid_without_credit", partly.as_str())]);
+    assert_eq!(difference(&printed, &partly)["repaired"], json!(true));
+    assert_eq!(app.balance(POOL).await["addon"]["granted"], 300);
+
+    // The events that were lost arrive at last, and find it all done.
+    let payment = Payment {
+        metadata: json!({"pool": POOL, "credits": "500", "checkout_id": id(&part)}),
+        ..app.payment(&partly)
+    };
+    for event in [payment.completed(), payment.refunded(200)] {
+        app.deliver(&event).await.expect(200);
+    }
+    assert_eq!(app.balance(POOL).await["addon"]["granted"], 300);
+    let (code, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    assert_eq!((code, &printed["differences"]), (Some(0), &json!([])));
+    app.verify().await;
+}
+
+#[tokio::test]
+async fn what_a_person_has_dismissed_is_left_alone() {
+    let (app, stripe) = shop().await;
+    let made = order(&app, POOL, "a", None).await.expect(201).body;
+    let mut payment = app.payment(&stripe.pay(&id(&made)));
+    payment.metadata["pool"] = json!("workspace:nowhere");
+    app.deliver(&payment.completed()).await.expect(200);
+    let (_, printed) = reconcile(&app, &stripe, &[]).await;
+    let open = ("paid_without_credit", payment.reference.as_str());
+    assert_eq!(kinds(&printed), [open]);
+    let exception = id(&app.exceptions().await[0]);
+    let path = format!("/v1/payments/exceptions/{exception}/dismiss");
+    let body = json!({"reason": "paid back by hand"});
+    app.post(&path).json(&body).send().await.expect(200);
+    let (code, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    assert_eq!((code, &printed["differences"]), (Some(0), &json!([])));
+    assert!(app.purchases().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_repaired_before_a_failure_is_told() {
+    let (app, stripe) = shop().await;
+    stripe.pages_of(1);
+    // The oldest session comes last, and has a payment without a name.
+    let mut nameless = session("cs_nameless", "payment", json!({"pool": POOL}));
+    nameless["payment_intent"] = json!("pi_\u{7}");
+    stripe.add(nameless);
+    let made = order(&app, POOL, "a", None).await.expect(201).body;
+    let lost = stripe.pay(&id(&made));
+    let (code, printed) = reconcile(&app, &stripe, &["--repair"]).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(printed["failed"][0]["tenant"], json!(app.tenant));
+    assert_eq!(difference(&printed, &lost)["repaired"], json!(true));
+    assert_eq!(printed["payments"], 1);
+    assert_eq!(app.balance(POOL).await["addon"]["granted"], 500);
 }
 
 #[tokio::test]
 async fn what_cannot_be_booked_says_why_and_what_is_not_ours_is_left_alone() {
     let (app, stripe) = shop().await;
-    let session = |id: &str, mode: &str, metadata: Value| {
-        json!({
-            "id": id, "object": "checkout.session", "mode": mode, "status": "complete",
-            "payment_status": "paid", "amount_total": 500, "currency": "usd",
-            "created": (Utc::now() - TimeDelta::hours(1)).timestamp(), "metadata": metadata,
-            "payment_intent": null, "expires_at": 0, "url": null,
-        })
-    };
     let seats = json!({"pool": POOL, "credits": "500"});
     stripe.add(session("cs_seats", "subscription", seats));
     stripe.add(session("cs_other", "payment", json!({})));
@@ -174,7 +283,9 @@ async fn what_cannot_be_booked_says_why_and_what_is_not_ours_is_left_alone() {
     ));
     let (code, printed) = run(&app, &stripe, &["--repair"]).await;
     assert_eq!(code, Some(1), "{printed}");
-    assert!(printed.contains("there is no such pool"), "{printed}");
+    for reason in ["pool_not_found", "credits_missing"] {
+        assert!(printed.contains(reason), "{printed}");
+    }
     assert!(
         printed.contains("3 differences, 1 repaired, 2 left"),
         "{printed}"
