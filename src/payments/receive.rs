@@ -36,12 +36,12 @@ impl Payments {
         signed: Option<&str>,
         body: &[u8],
     ) -> Result<(), PaymentError> {
+        let signed = signed.ok_or(PaymentError::Signature)?;
         let receiving = async {
             let settings = self.stripe_settings(tenant).await?;
             let secrets = settings.map_or_else(Vec::new, |settings| settings.webhook_secrets);
             let now = self.clock.now().timestamp();
-            let is_good = |header: &str| signature::is_good(header, body, &secrets, now);
-            if !signed.is_some_and(is_good) {
+            if !signature::is_good(signed, body, &secrets, now) {
                 return Err(PaymentError::Signature);
             }
             self.handle(tenant, body).await
@@ -129,7 +129,7 @@ impl Payments {
             pool: order.pool,
             actor: Actor::default(),
         };
-        let credited = Credited::of(&purchase);
+        let (credited, as_sold) = (Credited::of(&purchase), purchase.as_sold);
         match self.book(&recipient, purchase).await {
             Ok(_) => {}
             Err(PaymentError::Lane(LaneError::Refused(refusal))) => {
@@ -138,7 +138,9 @@ impl Payments {
             Err(error) => return Err(error),
         }
         self.settle_credited(&recipient, &credited, None).await?;
-        if let Some(checkout) = paid.checkout.as_deref().and_then(uuid) {
+        // Only what was sold just so is paid by it.
+        let checkout = paid.checkout.as_deref().and_then(uuid);
+        if let Some(checkout) = checkout.filter(|_| as_sold) {
             self.checkout_paid(tenant, checkout).await?;
         }
         Ok(None)

@@ -173,16 +173,7 @@ async fn owner() -> (TestApp, Things) {
     let hold = json!({"credits": 10, "user_id": MARK});
     let hold = app.book(&format!("workspace:{MARK}/holds"), hold).await;
     let hold = hold.expect(201).body;
-    let gift = json!({"percent_off": 100, "once_per_pool": false});
-    let path = format!("/v1/promo-codes/{MARK}");
-    app.put(&path).json(&gift).send().await.expect(201);
-    let path = format!("/v1/pools/workspace:{MARK}/checkouts");
-    let checkout = json!({
-        "credits": 100, "promo_code": MARK, "user_id": MARK,
-        "success_url": format!("https://{MARK}.example"), "cancel_url": "https://a.example",
-    });
-    let checkout = app.post(&path).json(&checkout).send().await;
-    let checkout = checkout.expect(201).body;
+    let checkout = checkout(&app).await;
     let settings = json!({"api_key": MARK, "webhook_secrets": [MARK]});
     let path = "/v1/payments/stripe";
     app.put(path).json(&settings).send().await.expect(200);
@@ -217,6 +208,20 @@ async fn owner() -> (TestApp, Things) {
         clock: id(&clock),
     };
     (app, things)
+}
+
+/// A checkout of the owner's, free by a code of its own.
+async fn checkout(app: &TestApp) -> Value {
+    let gift = json!({"percent_off": 100, "once_per_pool": false});
+    let path = format!("/v1/promo-codes/{MARK}");
+    app.put(&path).json(&gift).send().await.expect(201);
+    let path = format!("/v1/pools/workspace:{MARK}/checkouts");
+    let checkout = json!({
+        "credits": 100, "promo_code": MARK, "user_id": MARK,
+        "success_url": format!("https://{MARK}.example"), "cancel_url": "https://a.example",
+    });
+    let checkout = app.post(&path).json(&checkout).send().await;
+    checkout.expect(201).body
 }
 
 /// A payment of the owner's that could not be credited.

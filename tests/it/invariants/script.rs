@@ -68,15 +68,10 @@ impl Script {
                 let again = self.again(*which, |command| matches!(command, Command::Purchase(_)));
                 with_credits_of(again, *other_credits)
             }
-            What::Adjust(bucket, amount, sign) => {
-                let amount = units(pool, *amount, 0);
-                let credits = match sign {
-                    Sign::Give => amount,
-                    Sign::Take => -amount,
-                };
-                let bucket = *bucket;
-                Command::Adjust(model::Adjustment { bucket, credits })
-            }
+            What::Adjust(bucket, amount, sign) => Command::Adjust(model::Adjustment {
+                bucket: *bucket,
+                credits: units(pool, *amount, 0) * sign.factor(),
+            }),
             What::Close => Command::Close,
             What::PutPlan(shape, from) => Command::PutPlan(plan(pool, now, *shape, *from)),
             What::PutOperation(operation) => Command::PutOperation(operation.clone()),
@@ -210,6 +205,15 @@ fn seconds(pool: Option<&Pool>, now: Time, lasts: Lasting) -> i64 {
         }
     };
     seconds.clamp(1, 86_400)
+}
+
+impl Sign {
+    const fn factor(self) -> i64 {
+        match self {
+            Self::Give => 1,
+            Self::Take => -1,
+        }
+    }
 }
 
 fn with_credits_of(again: Command, other_credits: bool) -> Command {
