@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use sqlx::postgres::PgRow;
 use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits
 use super::inputs::{
     BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
 };
+use super::pools::NOTHING_ALONG;
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
 use super::{PurchaseRecord, Store, StoreError, StoredPool};
@@ -141,7 +143,18 @@ async fn load(connection: &mut PgConnection, batch: &BatchKey) -> Result<Loaded,
     })
 }
 
-static READING_POOLS: LazyLock<String> = LazyLock::new(|| {
+fn reading_pools(along: &str) -> String {
+    format!(
+        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {along}
+        FROM pools AS p
+        JOIN tenants AS t ON t.tenant_id = p.tenant_id
+        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
+        WHERE p.pool_id = ANY($1)"
+    )
+}
+
+static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(NOTHING_ALONG));
+static READING_POOLS_ALONG: LazyLock<String> = LazyLock::new(|| {
     let holds = holds_column(
         "p.next_hold_at <= GREATEST(c.now, $2) OR p.pool_id = ANY($3)",
         "UNION
@@ -153,14 +166,7 @@ static READING_POOLS: LazyLock<String> = LazyLock::new(|| {
         WHERE k.pool_id = p.pool_id",
     );
     let bought = bought_column("p.uncollected > 0 OR p.pool_id = ANY($6)");
-    format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {holds},
-            {bought}
-        FROM pools AS p
-        JOIN tenants AS t ON t.tenant_id = p.tenant_id
-        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
-        WHERE p.pool_id = ANY($1)"
-    )
+    reading_pools(&format!("{holds}, {bought}"))
 });
 
 async fn load_pools(
@@ -168,9 +174,22 @@ async fn load_pools(
     batch: &BatchKey,
 ) -> Result<HashMap<PoolId, StoredPool>, StoreError> {
     let ids = |pools: &[PoolId]| pools.iter().map(|pool| pool.uuid()).collect::<Vec<Uuid>>();
+    let by_id = |rows: Vec<PgRow>| -> Result<HashMap<PoolId, StoredPool>, StoreError> {
+        let pools = rows.iter().map(stored_pool);
+        pools
+            .map(|stored| stored.map(|stored| (stored.pool.id, stored)))
+            .collect()
+    };
+    if batch.holders.is_empty() && batch.buyers.is_empty() {
+        let read = sqlx::query(READING_POOLS.as_str()).bind(ids(&batch.pools));
+        let pools = by_id(read.fetch_all(&mut *connection).await?)?;
+        if !pools.values().any(|it| it.needs_more(batch.horizon)) {
+            return Ok(pools);
+        }
+    }
     let named: Vec<Uuid> = batch.holds.iter().map(|(pool, _)| pool.uuid()).collect();
     let seqs: Vec<i64> = batch.holds.iter().map(|(_, seq)| *seq).collect();
-    let rows = sqlx::query(READING_POOLS.as_str())
+    let rows = sqlx::query(READING_POOLS_ALONG.as_str())
         .bind(ids(&batch.pools))
         .bind(batch.horizon)
         .bind(ids(&batch.holders))
@@ -179,13 +198,11 @@ async fn load_pools(
         .bind(ids(&batch.buyers))
         .fetch_all(connection)
         .await?;
-    rows.iter()
-        .map(|row| stored_pool(row).map(|stored| (stored.pool.id, stored)))
-        .collect()
+    by_id(rows)
 }
 
 /// A pool with what is read along with it.
-pub(super) fn stored_pool(row: &sqlx::postgres::PgRow) -> Result<StoredPool, StoreError> {
+pub(super) fn stored_pool(row: &PgRow) -> Result<StoredPool, StoreError> {
     let pool = Pool::try_from(PoolRow::from_row(row)?)?;
     let along = Along {
         holds: holds_of(pool.id, row)?,
