@@ -129,13 +129,11 @@ impl Debit {
     ) -> Result<Arc<Entry>, Refusal> {
         let pool = book.pool();
         let operation = self.attribution.operation.as_ref();
-        let priced = price(pool, catalogue, operation, self.credits)?;
-        let credits = in_steps(pool, priced.credits, self.round)?;
-        catalogue.settings.check_debit(credits)?;
-        let transfers = draw(pool, credits, self.mode)?.spent();
+        let priced = price(pool, catalogue, operation, (self.credits, self.round))?;
+        let transfers = draw(pool, priced.credits, self.mode)?.spent();
         let details = Details {
             mode: (self.mode != Mode::Strict).then_some(self.mode),
-            requested_credits: self.round.map(|_| priced.credits),
+            requested_credits: self.round.map(|_| priced.named),
             price: priced.source,
             ..Details::default()
         };
@@ -224,35 +222,44 @@ fn find_operation<'c>(
     })
 }
 
-/// What an operation costs, and who said so.
+/// What is to be debited or held.
 pub(super) struct Priced {
+    /// The credits named, or the fixed price.
+    pub named: Credits,
+    /// These in steps of the denomination.
     pub credits: Credits,
-    /// `None` when the request named it.
+    /// Who fixed the price; `None` when the request named it.
     pub source: Option<PriceSource>,
 }
 
-/// The fixed price, or the credits named where none is fixed.
+/// The fixed price, or the credits named where none is fixed, in steps of the denomination.
+///
+/// # Errors
+/// The price, the denomination, or the tenant's limit.
 pub(super) fn price(
     pool: &Pool,
     catalogue: &Catalogue,
     operation: Option<&Label>,
-    named: Option<Credits>,
+    (named, round): (Option<Credits>, Option<Round>),
 ) -> Result<Priced, Refusal> {
-    match (price_source(pool, catalogue, operation)?, named) {
-        (Some((price, _)), Some(named)) if named != price => Err(Refusal::PriceIsFixed { price }),
-        (Some((credits, source)), _) => Ok(Priced {
-            credits,
-            source: Some(source),
-        }),
-        (None, Some(credits)) => Ok(Priced {
-            credits,
-            source: None,
-        }),
-        (None, None) => Err(Refusal::invalid(
-            "credits",
-            "is needed where no price is fixed",
-        )),
-    }
+    let (named, source) = match (price_source(pool, catalogue, operation)?, named) {
+        (Some((price, _)), Some(named)) if named != price => {
+            return Err(Refusal::PriceIsFixed { price });
+        }
+        (Some((price, source)), _) => (price, Some(source)),
+        (None, Some(named)) => (named, None),
+        (None, None) => {
+            let message = "is needed where no price is fixed";
+            return Err(Refusal::invalid("credits", message));
+        }
+    };
+    let credits = in_steps(pool, named, round)?;
+    catalogue.settings.check_debit(credits)?;
+    Ok(Priced {
+        named,
+        credits,
+        source,
+    })
 }
 
 /// The fixed price, where the operation has one for this pool.

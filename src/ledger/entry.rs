@@ -1,101 +1,10 @@
 //! A journal entry: one event of a pool, its transfers, the state after it, and its hash.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
 use super::hash::Canonical;
 use super::{
-    Account, Balance, Bucket, Captured, Credits, EntryId, Fingerprint, Hash, HoldFacts,
-    IdempotencyKey, KeyId, Label, Metadata, Mode, PoolId, PriceSource, PurchaseId, Reason,
-    RefundFacts, Requested, SignedCredits, Terms, Time, Transfer,
+    Account, Balance, Credits, Details, EntryId, Fingerprint, Hash, IdempotencyKey, KeyId, Kind,
+    Label, Metadata, PoolId, PurchaseId, Reason, RefundFacts, SignedCredits, Time, Transfer,
 };
-
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident => $text:literal,)+) => {
-        /// What kind of event an entry is.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Kind {
-            $($(#[$doc])* $name,)+
-        }
-
-        impl Kind {
-            /// All kinds.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
-
-            /// The word in the API and the journal.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// The pool was made and granted its first cycle.
-    Open => "open",
-    /// A cycle ended, the next was granted.
-    Renewal => "renewal",
-    /// A larger allowance started a new cycle.
-    Restart => "restart",
-    /// The licence ended.
-    LicenseEnd => "license_end",
-    /// Terms, licence or what was requested changed, no credits moved.
-    TermsChange => "terms_change",
-    /// The add-on pool expired.
-    AddonExpiry => "addon_expiry",
-    /// Credits were spent.
-    Debit => "debit",
-    /// Spent credits were given back.
-    Refund => "refund",
-    /// Credits were reserved.
-    Hold => "hold",
-    /// A hold was given another end.
-    HoldExtend => "hold_extend",
-    /// A hold was given up.
-    Release => "release",
-    /// A hold reached its end and was given up by itself.
-    HoldExpiry => "hold_expiry",
-    /// Add-on credits were bought.
-    Purchase => "purchase",
-    /// A late payment brought an expired add-on pool back.
-    Reinstatement => "reinstatement",
-    /// Bought credits were taken back: their payment was refunded or disputed.
-    Clawback => "clawback",
-    /// What was taken back came back: a dispute was won.
-    ClawbackReversal => "clawback_reversal",
-    /// Credits were given or taken by hand.
-    Adjustment => "adjustment",
-    /// The pool was closed.
-    Close => "close",
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A word that is no kind of entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no kind of entry")]
-pub struct UnknownKind;
-
-impl FromStr for Kind {
-    type Err = UnknownKind;
-
-    fn from_str(text: &str) -> Result<Self, UnknownKind> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.as_str() == text)
-            .ok_or(UnknownKind)
-    }
-}
 
 /// The key of a request and what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,69 +52,6 @@ impl Attribution {
         labels.into_iter().fold(form, |form, label| {
             form.text(label.as_ref().map(Label::as_str))
         })
-    }
-}
-
-/// Facts of an entry that only its own kind has. Stored as JSON text, absent ones left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Details {
-    /// Of a debit: its mode, when not strict.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// Of a debit: the credits named before rounding.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requested_credits: Option<Credits>,
-    /// Of a debit: where its price came from, when it was a fixed one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub price: Option<PriceSource>,
-    /// Of everything that happens to a hold: the hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold: Option<HoldFacts>,
-    /// Of a capture: what came out of the hold. Absent when it came too late for that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub captured: Option<Captured>,
-    /// Of a refund: what it undid.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refund: Option<RefundFacts>,
-    /// Of the first refund of a run: how many refunds of the run follow one another from it on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub run_refunds: Option<i64>,
-    /// Of an adjustment: the bucket.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bucket: Option<Bucket>,
-    /// Of a purchase: what of its credits came on top of what was bought.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bonus_credits: Option<Credits>,
-    /// Of a purchase: to when it alone would keep the add-on pool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub valid_until: Option<Time>,
-    /// Of a purchase: when it was paid.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub paid_at: Option<Time>,
-    /// Of a purchase: what was paid, in the currency's smallest unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub amount_cents: Option<i64>,
-    /// Of a purchase: the currency.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub currency: Option<String>,
-    /// Of a change of terms: the terms in force after it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub terms: Option<Terms>,
-    /// Of a change of terms: the terms that wait for the renewal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Terms>,
-    /// Of a PUT: what was requested.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requested: Option<Requested>,
-}
-
-impl Details {
-    /// The JSON text, or `None` when there is nothing to say.
-    #[must_use]
-    pub fn to_text(&self) -> Option<Box<str>> {
-        let text = serde_json::to_string(self).expect("details have a JSON text");
-        (text != "{}").then(|| text.into())
     }
 }
 
@@ -499,15 +345,6 @@ mod tests {
         let mut entry = full();
         entry.attribution.workspace_id = None;
         assert_ne!(entry.chained_to(Hash::GENESIS), without_user);
-    }
-
-    #[test]
-    fn a_kind_is_known_by_its_word() {
-        for kind in Kind::ALL {
-            assert_eq!(kind.as_str().parse(), Ok(*kind));
-            assert_eq!(kind.to_string(), kind.as_str());
-        }
-        assert_eq!("Debit".parse::<Kind>(), Err(UnknownKind));
     }
 
     #[test]

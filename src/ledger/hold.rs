@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::Draft;
 use super::clawback::collect;
-use super::debit::{Drawn, check_available, in_steps, price};
+use super::debit::{Drawn, check_available, price};
 use super::hash::Canonical;
 use super::{
     Account, Actor, Attribution, Book, Catalogue, Credits, Details, Entry, EntryId, Fingerprint,
@@ -157,24 +157,22 @@ impl NewHold {
     ) -> Result<Arc<Entry>, Refusal> {
         let pool = book.pool();
         let operation = self.attribution.operation.as_ref();
-        let priced = price(pool, catalogue, operation, self.credits)?;
-        let credits = in_steps(pool, priced.credits, self.round)?;
-        catalogue.settings.check_debit(credits)?;
+        let priced = price(pool, catalogue, operation, (self.credits, self.round))?;
         if pool.open_holds >= MAX_OPEN_HOLDS {
             return Err(Refusal::TooManyHolds {
                 maximum: MAX_OPEN_HOLDS,
             });
         }
         let credits = match Credits::from_units(pool.available().units()) {
-            Some(there) if self.partial && !there.is_zero() => credits.min(there),
-            _ => credits,
+            Some(there) if self.partial && !there.is_zero() => priced.credits.min(there),
+            _ => priced.credits,
         };
         check_available(pool, credits)?;
         let drawn = Drawn::of(pool, credits);
         let seq = book.next_seq();
         let facts = HoldFacts {
             id: EntryId::of(pool.id, seq, now),
-            requested: priced.credits,
+            requested: priced.named,
             monthly: drawn.monthly,
             addon: drawn.addon,
             cycle_seq: pool.cycle_seq,

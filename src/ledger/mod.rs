@@ -38,10 +38,12 @@ mod clawback;
 mod command;
 mod credits;
 mod debit;
+mod details;
 mod entry;
 mod hash;
 mod hold;
 mod id;
+mod kind;
 mod license;
 mod plan;
 mod pool;
@@ -69,12 +71,14 @@ pub use clawback::{Bought, PaymentState, PurchaseStatus, Settlement};
 pub use command::{Command, Outcome, auto_provision};
 pub use credits::{Credits, CreditsError, Denomination, Round, SignedCredits};
 pub use debit::{Authorization, Debit, DebitFacts, Mode, PriceSource, authorize};
-pub use entry::{Actor, Attribution, Details, Entry, Kind, Request, UnknownKind};
+pub use details::Details;
+pub use entry::{Actor, Attribution, Entry, Request};
 pub use hash::{Canonical, Fingerprint, Hash};
 pub use hold::{
     Captured, Extension, Hold, HoldFacts, HoldStatus, MAX_OPEN_HOLDS, NewHold, Release,
 };
 pub use id::{ClockId, EntryId, KeyId, PoolId, PoolKind, PoolName, PurchaseId, TenantId};
+pub use kind::{Kind, UnknownKind};
 pub use license::{License, LicenseLimits, LicenseStatus, LicenseType};
 pub use plan::{Allowance, PlanCode, PlanVersion, Seats};
 pub use pool::{ExpiredAddons, LiveAddons, Pool};

@@ -21,9 +21,9 @@ use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits
 use super::inputs::{
     BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
 };
-use super::pools::NOTHING_ALONG;
+use super::pools::{NOTHING_ALONG, selecting_pools};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
-use super::rows::{ENTRY_COLUMNS, EntryRow, POOL_COLUMNS, PoolRow};
+use super::rows::{ENTRY_COLUMNS, EntryRow, PoolRow};
 use super::{PurchaseRecord, Store, StoreError, StoredPool};
 use crate::ledger::{Along, Book, Entry, IdempotencyKey, Kind, Label, Pool, PoolId, Time};
 
@@ -144,13 +144,7 @@ async fn load(connection: &mut PgConnection, batch: &BatchKey) -> Result<Loaded,
 }
 
 fn reading_pools(along: &str) -> String {
-    format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {along}
-        FROM pools AS p
-        JOIN tenants AS t ON t.tenant_id = p.tenant_id
-        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
-        WHERE p.pool_id = ANY($1)"
-    )
+    format!("{} WHERE p.pool_id = ANY($1)", selecting_pools(along))
 }
 
 static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(NOTHING_ALONG));

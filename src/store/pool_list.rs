@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use super::batch::stored_pool;
 use super::deadline::within_scan;
-use super::pools::{StoredPool, along_columns};
-use super::rows::POOL_COLUMNS;
+use super::pools::{StoredPool, along_columns, selecting_pools};
 use super::{Store, StoreError};
 use crate::ledger::{PlanCode, PoolId, SignedCredits, TenantId, Time};
 
@@ -55,12 +54,9 @@ impl Store {
         filter: &PoolFilter,
         limit: i64,
     ) -> Result<Vec<StoredPool>, StoreError> {
-        let along = along_columns("'infinity'");
+        let pools = selecting_pools(&along_columns("'infinity'"));
         let statement = format!(
-            "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {along}
-            FROM pools AS p
-            JOIN tenants AS t ON t.tenant_id = p.tenant_id
-            LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
+            "{pools}
             WHERE p.tenant_id = $1
                 AND ($2::uuid[] IS NULL OR p.pool_id = ANY($2))
                 AND ($3::text IS NULL OR position(lower($3) IN lower(p.name)) > 0)

@@ -71,12 +71,20 @@ pub(super) fn along_columns(horizon: &str) -> String {
 /// met costs a read a fifth.
 pub(super) const NOTHING_ALONG: &str = "NULL::text AS holds, NULL::text AS bought";
 
-fn finding_pools(along: &str) -> String {
+/// Selects what [`stored_pool`] reads, from pools `p`: up to the condition.
+pub(super) fn selecting_pools(along: &str) -> String {
     format!(
         "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {along}
         FROM pools AS p
         JOIN tenants AS t ON t.tenant_id = p.tenant_id
-        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock
+        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock"
+    )
+}
+
+fn finding_pools(along: &str) -> String {
+    let pools = selecting_pools(along);
+    format!(
+        "{pools}
         WHERE p.pool_id = ANY($2)
             -- Never by the index of the tenant's pools: there may be many, and we name ours.
             AND p.tenant_id IS NOT DISTINCT FROM $1"
