@@ -102,6 +102,11 @@ codes! {
     HOLD_NOT_OPEN: "hold_not_open", CONFLICT, "The hold is open no more", {
         "hold_status": "What became of it: captured, released or expired.",
     };
+    LICENSED: "licensed", CONFLICT,
+        "A signed licence alone says plan, builders, monthly allowance and licence of the pool";
+    LICENSE_OUTDATED: "license_outdated", CONFLICT, "A licence that was issued later is in force";
+    LICENSE_TRIAL_AFTER_PAID: "license_trial_after_paid", CONFLICT,
+        "A trial does not follow a paid licence";
     PAYMENT_REFERENCE_REUSED: "payment_reference_reused", CONFLICT,
         "The payment was recorded with another pool or other credits";
     POOL_CLOSED: "pool_closed", CONFLICT, "The pool is closed";
@@ -137,6 +142,11 @@ codes! {
         "minimum": "The least credits that are sold.",
         "step": "Credits are sold in multiples of this.",
     };
+    LICENSE_EXPIRED: "license_expired", UNPROCESSABLE_ENTITY, "The licence has expired";
+    LICENSE_NOT_STARTED: "license_not_started", UNPROCESSABLE_ENTITY,
+        "The licence has not started";
+    LICENSE_OF_ANOTHER: "license_of_another", UNPROCESSABLE_ENTITY,
+        "The licence key was issued for another instance";
     NOT_A_MULTIPLE: "not_a_multiple", UNPROCESSABLE_ENTITY,
         "The credits are no multiple of the plan's denomination", {
         "denomination": "The smallest step of the pool's plan.",

@@ -265,6 +265,8 @@ const fn status_after(kind: Kind) -> Option<HoldStatus> {
         | Kind::Clawback
         | Kind::ClawbackReversal
         | Kind::Adjustment
+        | Kind::Import
+        | Kind::Upgrade
         | Kind::Close => None,
     }
 }

@@ -149,6 +149,8 @@ impl LicenseRequest {
             expires_at: expires_at.map(|DayEnd(at)| at),
             grace_until: grace_until.map(|DayEnd(at)| at),
             limits: self.limits.map(|Object(limits)| limits),
+            signed: None,
+            follows_paid: false,
         }
     }
 }

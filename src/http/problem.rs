@@ -266,6 +266,12 @@ impl From<Refusal> for Problem {
             | Refusal::PromoCodeInvalid
             | Refusal::BillingAnchorFixed
             | Refusal::TestClockFixed
+            | Refusal::Licensed
+            | Refusal::LicenseOfAnother
+            | Refusal::LicenseNotStarted
+            | Refusal::LicenseExpired
+            | Refusal::LicenseOutdated
+            | Refusal::LicenseTrialAfterPaid
             | Refusal::SandboxOnly
             | Refusal::IdempotencyKeyReused => problem,
         }

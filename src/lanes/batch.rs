@@ -9,8 +9,8 @@ use chrono::TimeDelta;
 use super::{Envelope, Job, LaneError, PoolView, Reply};
 use crate::ledger::{
     Actor, Book, Catalogue, Change, ClockId, Command, Entry, EntryId, Extension, IdempotencyKey,
-    Kind, Outcome, Patch, PoolId, Purchase, PutPool, Refusal, Release, TenantId, Time, advance,
-    auto_provision, next_grant,
+    Kind, Opening, Outcome, Patch, PoolId, Purchase, PutPool, Refusal, Release, TenantId, Time,
+    advance, auto_provision, next_grant,
 };
 use crate::store::{BatchKey, Loaded, PurchaseRecord};
 
@@ -87,9 +87,16 @@ pub(super) fn needs(pools: &[PoolJobs], now: Time) -> BatchKey {
 fn need(batch: &mut BatchKey, pool: PoolId, command: &Command) {
     let number = |id: EntryId| id.locate(pool).map(|(seq, _)| (pool, seq));
     match command {
-        Command::Advance | Command::Debit(_) | Command::Hold(_) | Command::Adjust(_) => {}
+        Command::Advance
+        | Command::Debit(_)
+        | Command::Hold(_)
+        | Command::Adjust(_)
+        | Command::Import(_)
+        | Command::Upgrade(_) => {}
         // What they answer tells of the next grant, which an expiring hold may change.
-        Command::Update(_) | Command::Close => batch.holders.push(pool),
+        Command::Update(_) | Command::License(_) | Command::Withdraw | Command::Close => {
+            batch.holders.push(pool);
+        }
         Command::Extend(Extension { hold, .. }) | Command::Release(Release { hold }) => {
             batch.holders.push(pool);
             batch.holds.extend(number(*hold));
@@ -136,14 +143,8 @@ impl PoolJobs {
             has_twins: self.has_twins(),
             purchases: Vec::new(),
         };
-        if let Some(book) = &mut bench.book {
-            advance(book, ground.catalogue, ground.now);
-        }
-        let answers = self
-            .envelopes
-            .iter()
-            .map(|envelope| bench.decide(&envelope.job))
-            .collect();
+        let jobs = self.envelopes.iter().map(|envelope| &envelope.job);
+        let answers = jobs.map(|job| bench.decide(job)).collect();
         let book = bench.book.filter(|book| !book.entries().is_empty());
         Decided {
             book,
@@ -205,9 +206,24 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Decides a job after what is due. A move to the new plans comes at its own instant, before
+    /// what is due after it.
     fn decide(&mut self, job: &Job) -> Result<Reply, LaneError> {
+        let now = self.ground.now;
+        let at = match (&job.command, &self.book) {
+            (Command::Upgrade(upgrade), Some(book)) => upgrade.instant(book.pool(), now),
+            _ => now,
+        };
+        self.pass(at);
         self.replay(&job.actor)
             .unwrap_or_else(|| self.decide_anew(job).map_err(LaneError::Refused))
+    }
+
+    /// Books what is due by then.
+    fn pass(&mut self, at: Time) {
+        if let Some(book) = &mut self.book {
+            advance(book, self.ground.catalogue, at);
+        }
     }
 
     /// The answer of an earlier request with the same key: recognised before every other rule
@@ -244,14 +260,31 @@ impl Bench<'_> {
         entries.iter().find(same)
     }
 
+    /// Decides; of what is only to be told, nothing stays.
     fn decide_anew(&mut self, job: &Job) -> Result<Reply, Refusal> {
+        let before = job
+            .dry_run
+            .then(|| (self.book.clone(), self.purchases.len()));
+        let result = self.decide_by_kind(job);
+        if let Some((book, purchases)) = before {
+            self.book = book;
+            self.purchases.truncate(purchases);
+        }
+        result
+    }
+
+    fn decide_by_kind(&mut self, job: &Job) -> Result<Reply, Refusal> {
         match &job.command {
             Command::Update(put) => self.put(put, job),
             Command::Purchase(purchase) | Command::CheckPurchase(purchase) => {
                 self.purchase(purchase, job)
             }
+            Command::Import(opening) => self.import(opening, job),
             Command::Advance
             | Command::Close
+            | Command::License(_)
+            | Command::Withdraw
+            | Command::Upgrade(_)
             | Command::Debit(_)
             | Command::Hold(_)
             | Command::Extend(_)
@@ -277,6 +310,10 @@ impl Bench<'_> {
         }
         let Ground { catalogue, now, .. } = *self.ground;
         let book = self.book.as_mut().ok_or(Refusal::PoolNotFound)?;
+        let now = match &job.command {
+            Command::Upgrade(upgrade) => upgrade.instant(book.pool(), now),
+            _ => now,
+        };
         let outcome = job
             .command
             .clone()
@@ -306,10 +343,14 @@ impl Bench<'_> {
             | Command::Hold(_)
             | Command::Purchase(_)
             | Command::CheckPurchase(_)
+            | Command::License(_)
             | Command::Adjust(_) => true,
             Command::Advance
             | Command::Close
             | Command::Update(_)
+            | Command::Withdraw
+            | Command::Upgrade(_)
+            | Command::Import(_)
             | Command::Extend(_)
             | Command::Capture(_)
             | Command::Release(_)
@@ -338,20 +379,34 @@ impl Bench<'_> {
     }
 
     fn put(&mut self, put: &PutPool, job: &Job) -> Result<Reply, Refusal> {
-        let before = job.dry_run.then(|| self.book.clone());
-        let result = if self.book.is_none() {
-            self.create(put.clone(), job, job.actor.clone())
-                .map(|book| {
-                    self.book = Some(book);
-                    self.view(Change::Created)
-                })
-        } else {
-            self.command(job)
-        };
-        if let Some(before) = before {
-            self.book = before;
+        if self.book.is_some() {
+            return self.command(job);
         }
-        result
+        self.book = Some(self.create(put.clone(), job, job.actor.clone())?);
+        Ok(self.view(Change::Created))
+    }
+
+    /// Takes a pool over; one that is there already stays as it is.
+    fn import(&mut self, opening: &Opening, job: &Job) -> Result<Reply, Refusal> {
+        if self.book.is_some() {
+            return Err(Refusal::invalid("pool", "is there already"));
+        }
+        if opening.at > self.ground.now {
+            return Err(Refusal::invalid("at", "must not be in the future"));
+        }
+        let names = (self.id, job.tenant, job.pool.clone());
+        let book = opening.create(names, self.ground.catalogue, job.actor.clone())?;
+        let records = book.entries().iter();
+        let records = records.filter_map(|entry| PurchaseRecord::of(entry, job.tenant, &job.pool));
+        self.purchases.extend(records);
+        let first = book.entries().first().cloned();
+        self.book = Some(book);
+        first.map_or(Ok(Reply::Done), |entry| {
+            Ok(Reply::Entry {
+                entry,
+                replayed: false,
+            })
+        })
     }
 
     /// A payment that was credited before is answered with its first purchase, before every rule.
@@ -426,6 +481,8 @@ pub(super) fn due_events(books: &[&Book]) -> usize {
         | Kind::Clawback
         | Kind::ClawbackReversal
         | Kind::Adjustment
+        | Kind::Import
+        | Kind::Upgrade
         | Kind::Close => false,
     };
     books

@@ -6,8 +6,8 @@
 use super::book::Draft;
 use super::hold;
 use super::{
-    Account, Actor, Book, Catalogue, Credits, Cycle, Details, ExpiredAddons, Kind, Pool, Seats,
-    Terms, Time, Transfer,
+    Account, Actor, Book, Catalogue, Credits, Cycle, Details, ExpiredAddons, Kind, PlanVersion,
+    Pool, Seats, Terms, Time, Transfer,
 };
 
 /// What can be due, in the order of events at one instant.
@@ -17,6 +17,17 @@ enum Due {
     AddonExpiry,
     LicenseEnd,
     Renewal,
+}
+
+/// Why a licence ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LicenseEnd {
+    /// Its end has come.
+    Due,
+    /// A PUT says that it has ended already; what it requested is kept.
+    Stored,
+    /// It was given up.
+    Withdrawn,
 }
 
 /// Books everything that is due by `now`, each event at its own instant.
@@ -90,7 +101,7 @@ fn happen(book: &mut Book, catalogue: &Catalogue, at: Time, due: Due) {
         Due::HoldExpiry => hold::expire(book, at),
         Due::AddonExpiry => expire_addons(book, at),
         Due::LicenseEnd => {
-            end_license(book, catalogue, at, Actor::default(), false);
+            end_license(book, catalogue, at, Actor::default(), LicenseEnd::Due);
         }
         Due::Renewal => renew(book, catalogue, at),
     }
@@ -143,30 +154,35 @@ fn renew(book: &mut Book, catalogue: &Catalogue, at: Time) {
 
 /// The licence is over: the pool falls to its free plan and a cycle starts, but a pool that is on
 /// a free plan already keeps plan and cycle and gets nothing.
-///
-/// `stored` tells that a PUT with this ended licence causes it, so what it requested is kept.
 pub(super) fn end_license(
     book: &mut Book,
     catalogue: &Catalogue,
     at: Time,
     actor: Actor,
-    stored: bool,
+    why: LicenseEnd,
 ) {
+    let keeps_cycle = why == LicenseEnd::Withdrawn && !takes_back(&book.pool, catalogue, at);
     let pool = &mut book.pool;
     pool.license_ends_at = None;
     pool.pending = None;
     pool.fallen_back = true;
-    if !stored {
+    if why != LicenseEnd::Stored {
         pool.requested.license = None;
     }
     let transfers = if pool.terms.need_no_license() {
         keep_free_plan(pool);
         Vec::new()
+    } else if keeps_cycle {
+        pool.terms = free_terms(pool);
+        if let Some(version) = version_of(pool, catalogue, at) {
+            pool.take_rules(version);
+        }
+        Vec::new()
     } else {
         let terms = free_terms(pool);
         turn_over(book, catalogue, at, terms, Cycle::of(at, 0))
     };
-    let requested = stored.then(|| book.pool.requested.clone());
+    let requested = (why == LicenseEnd::Stored).then(|| book.pool.requested.clone());
     let details = Details {
         terms: Some(book.pool.terms.clone()),
         requested,
@@ -180,6 +196,22 @@ pub(super) fn end_license(
             ..Draft::new(Kind::LicenseEnd, transfers)
         },
     );
+}
+
+/// Whether the cycle was granted more than the free plan would grant. A licence that came back
+/// without a grant and is given up again must not grant either (invariant no minting).
+fn takes_back(pool: &Pool, catalogue: &Catalogue, at: Time) -> bool {
+    let terms = free_terms(pool);
+    let plan = catalogue.plan(&terms.plan);
+    let version = plan.map(|(_, plan)| plan.version(pool.plan_instant(at)));
+    let free = version.and_then(|version| terms.allowance(version));
+    free.is_none_or(|free| pool.granted > free)
+}
+
+/// The version of the pool's plan in force.
+fn version_of<'c>(pool: &Pool, catalogue: &'c Catalogue, at: Time) -> Option<&'c PlanVersion> {
+    let plan = catalogue.plan(&pool.terms.plan);
+    plan.map(|(_, plan)| plan.version(pool.plan_instant(at)))
 }
 
 /// A pool on a free plan keeps it and its cycle when a licence ends. The builders and the allowance

@@ -180,7 +180,8 @@ impl Audit {
     }
 
     fn follow_payments(&mut self, entry: &Entry) {
-        if entry.kind == Kind::Purchase {
+        let is_imported = entry.kind == Kind::Import && entry.purchase.is_some();
+        if entry.kind == Kind::Purchase || is_imported {
             self.purchases = self.purchases.saturating_add(1);
         }
         if entry.kind == Kind::Refund {

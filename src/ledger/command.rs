@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::book::Draft;
 use super::{
     Actor, Adjustment, Book, Capture, Catalogue, Change, Debit, Entry, Extension, Kind, NewHold,
-    Purchase, PutPool, Refund, Refusal, Release, RunRefund, Seats, Settlement, Time,
-    check_purchase, hold,
+    Opening, Purchase, PutPool, Refund, Refusal, Release, RunRefund, Seats, Settlement,
+    SignedLicense, Time, Upgrade, Withdrawal, check_purchase, hold,
 };
 
 /// A write on one pool.
@@ -16,6 +16,14 @@ pub enum Command {
     Advance,
     /// Change terms, licence or metadata.
     Update(Box<PutPool>),
+    /// Apply a licence whose signature was checked.
+    License(Box<SignedLicense>),
+    /// Give the signed licence up.
+    Withdraw,
+    /// Move it from a legacy plan to its new one.
+    Upgrade(Box<Upgrade>),
+    /// Take it over from another system.
+    Import(Box<Opening>),
     /// Close it.
     Close,
     /// Spend.
@@ -70,6 +78,16 @@ impl Command {
             Self::Advance => Ok(Outcome::Done),
             Self::Close => Ok(close(book, actor, now)),
             Self::Update(put) => put.update(book, catalogue, actor, now).map(Outcome::Put),
+            Self::License(license) => license.book(book, catalogue, actor, now).map(Outcome::Put),
+            Self::Withdraw => Withdrawal
+                .book(book, catalogue, actor, now)
+                .map(Outcome::Put),
+            // Made with its pool, by `Opening::create`: this pool is another.
+            Self::Import(_) => Err(Refusal::invalid("pool", "is there already")),
+            Self::Upgrade(upgrade) => {
+                let entry = upgrade.book(book, catalogue, actor, now)?;
+                Ok(entry.map_or(Outcome::Done, Outcome::Booked))
+            }
             Self::CheckPurchase(purchase) => {
                 check_purchase(&purchase, book.pool(), catalogue, now).map(|_| Outcome::Done)
             }

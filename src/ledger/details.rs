@@ -49,6 +49,12 @@ pub struct Details {
     /// Of a purchase: the currency.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
+    /// Of what was spent in another system: in how many debits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported_debits: Option<i64>,
+    /// Of a payment that was credited in another system: what was credited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported_credits: Option<Credits>,
     /// Of a change of terms: the terms in force after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms: Option<Terms>,

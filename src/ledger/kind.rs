@@ -61,6 +61,11 @@ kinds! {
     ClawbackReversal => "clawback_reversal",
     /// Credits were given or taken by hand.
     Adjustment => "adjustment",
+    /// Figures were taken over from another system: the first entry of an imported pool, what was
+    /// spent there in the running cycle, and payments that were credited there.
+    Import => "import",
+    /// A pool on a legacy plan was moved to the new plans.
+    Upgrade => "upgrade",
     /// The pool was closed.
     Close => "close",
 }

@@ -3,8 +3,8 @@
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
-use super::Time;
 use super::plan::Seats;
+use super::{Label, Time};
 
 /// How long a trial without an end of its own lasts, counted from the first trial ever.
 const TRIAL: Duration = Duration::days(14);
@@ -52,6 +52,27 @@ pub struct License {
     pub grace_until: Option<Time>,
     /// What it allows.
     pub limits: Option<LicenseLimits>,
+    /// What else its key says, when it came as a signed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Box<Signed>>,
+    /// Whether the pool has had a paid one, this or an earlier one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_paid: bool,
+}
+
+/// What is kept of a signed licence's key. The key itself is private and kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    /// Tells which key it was.
+    pub fingerprint: Label,
+    /// When it was issued: an older one never takes the place of a newer one.
+    pub issued_at: Time,
+    /// What the licence opens, in the vendor's words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<Label>,
+    /// When it was taken from the pool before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<Time>,
 }
 
 /// What a licence is at a moment.
@@ -82,7 +103,25 @@ words!(LicenseStatus {
     Expired => "expired",
 });
 
+impl LicenseType {
+    /// Whether somebody pays for it.
+    #[must_use]
+    pub const fn is_paid(self) -> bool {
+        match self {
+            Self::Paid | Self::Business | Self::Enterprise => true,
+            Self::Basic | Self::Trial => false,
+        }
+    }
+}
+
 impl License {
+    /// Whether it was taken from the pool before its end.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        let signed = self.signed.as_ref();
+        signed.is_some_and(|signed| signed.withdrawn_at.is_some())
+    }
+
     /// The instant at which the pool falls back to its free plan.
     #[must_use]
     pub fn ends_at(&self) -> Option<Time> {
@@ -129,6 +168,8 @@ mod tests {
             expires_at,
             grace_until,
             limits: None,
+            signed: None,
+            follows_paid: false,
         }
     }
 

@@ -43,6 +43,7 @@ mod entry;
 mod hash;
 mod hold;
 mod id;
+mod import;
 mod kind;
 mod license;
 mod plan;
@@ -54,8 +55,10 @@ mod refund;
 mod refusal;
 #[cfg(test)]
 mod samples;
+mod signed;
 mod terms;
 mod text;
+mod upgrade;
 mod usage;
 
 pub use account::{Account, Accounts, Transfer, TransferError};
@@ -78,8 +81,9 @@ pub use hold::{
     Captured, Extension, Hold, HoldFacts, HoldStatus, MAX_OPEN_HOLDS, NewHold, Release,
 };
 pub use id::{ClockId, EntryId, KeyId, PoolId, PoolKind, PoolName, PurchaseId, TenantId};
+pub use import::{Opening, OpeningAddons, OpeningPayment, OpeningUsage};
 pub use kind::{Kind, UnknownKind};
-pub use license::{License, LicenseLimits, LicenseStatus, LicenseType};
+pub use license::{License, LicenseLimits, LicenseStatus, LicenseType, Signed};
 pub use plan::{Allowance, PlanCode, PlanVersion, Seats};
 pub use pool::{ExpiredAddons, LiveAddons, Pool};
 pub use price::{Price, Reduction};
@@ -87,8 +91,10 @@ pub use purchase::{Purchase, check_offer, check_purchase};
 pub use put::{Change, Patch, PutPool};
 pub use refund::{MAX_RUN_DEBITS, Refund, RefundFacts, RefundableDebit, RunRefund};
 pub use refusal::Refusal;
+pub use signed::{SignedLicense, Withdrawal};
 pub use terms::{Requested, Term, Terms};
 pub use text::{Code, IdempotencyKey, Label, Metadata, PromoCode, Reason, TextError};
+pub use upgrade::Upgrade;
 pub use usage::UsageFigures;
 pub use word::UnknownWord;
 

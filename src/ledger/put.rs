@@ -3,7 +3,7 @@
 //! An increase starts a cycle at once, a decrease waits for the renewal, an equal allowance
 //! applies silently, and a repeated request is no change at all (invariant no minting).
 
-use super::advance::{end_license, free_terms, keep_free_plan, turn_over};
+use super::advance::{LicenseEnd, end_license, free_terms, keep_free_plan, turn_over};
 use super::book::Draft;
 use super::{
     Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, Kind, License, Metadata,
@@ -141,9 +141,10 @@ impl PutPool {
     /// Changes a pool that is there.
     ///
     /// # Errors
-    /// The pool is closed, something fixed would change, or the new terms are not possible.
+    /// The pool is closed, a signed licence alone says what would change, something fixed would
+    /// change, or the new terms are not possible.
     pub fn update(
-        mut self,
+        self,
         book: &mut Book,
         catalogue: &Catalogue,
         actor: Actor,
@@ -152,6 +153,20 @@ impl PutPool {
         if book.pool.is_closed() {
             return Err(Refusal::PoolClosed);
         }
+        if book.pool.signed().is_some() && self.says_what_a_license_says() {
+            return Err(Refusal::Licensed);
+        }
+        self.change(book, catalogue, actor, now)
+    }
+
+    /// As [`Self::update`], whoever says it.
+    pub(super) fn change(
+        mut self,
+        book: &mut Book,
+        catalogue: &Catalogue,
+        actor: Actor,
+        now: Time,
+    ) -> Result<Change, Refusal> {
         let ended = self
             .license_end(&book.pool, now)
             .is_some_and(|end| end <= now);
@@ -186,6 +201,22 @@ impl PutPool {
             });
         }
         self.change_allowance(book, catalogue, actor, requested, now)
+    }
+
+    /// Puts the pool on these terms without a grant: its cycle stays, the next renewal grants.
+    pub(super) fn resume(
+        self,
+        book: &mut Book,
+        catalogue: &Catalogue,
+        actor: Actor,
+        now: Time,
+    ) -> Result<Change, Refusal> {
+        let instant = book.pool.plan_instant(now);
+        let requested = self.merged(&book.pool.requested, catalogue, instant)?;
+        let (version, _) = possible(&requested.terms, catalogue, instant)?;
+        book.pool.fallen_back = false;
+        self.keep_cycle(book, version, actor, requested, now);
+        Ok(Change::Equal)
     }
 
     /// What would be requested after this PUT, with the plan's own code and no allowance where the
@@ -271,7 +302,7 @@ impl PutPool {
         book.pool.apply_license(&self.license, now);
         book.pool.requested = requested;
         if !book.pool.terms.need_no_license() {
-            end_license(book, catalogue, now, actor, true);
+            end_license(book, catalogue, now, actor, LicenseEnd::Stored);
             return Change::of(book.pool.granted, before);
         }
         keep_free_plan(&mut book.pool);
@@ -294,9 +325,9 @@ impl PutPool {
         let (version, allowance) = possible(&terms, catalogue, instant)?;
         let change = Change::of(allowance, book.pool.granted);
         book.pool.fallen_back = false;
-        self.take_request(book, requested, now);
         match change {
             Change::Increase => {
+                self.take_request(book, requested, now);
                 book.pool.pending = None;
                 let transfers = turn_over(book, catalogue, now, terms, Cycle::of(now, 0));
                 let details = put_details(&book.pool);
@@ -311,17 +342,31 @@ impl PutPool {
                 );
             }
             Change::Decrease => {
+                self.take_request(book, requested, now);
                 book.pool.pending = Some(terms);
                 changed_terms(book, actor, now);
             }
             Change::Equal | Change::None | Change::Created => {
-                book.pool.pending = None;
-                book.pool.terms = terms;
-                book.pool.take_rules(version);
-                changed_terms(book, actor, now);
+                self.keep_cycle(book, version, actor, requested, now);
             }
         }
         Ok(change)
+    }
+
+    /// The requested terms come into force in the cycle that runs.
+    fn keep_cycle(
+        &self,
+        book: &mut Book,
+        version: &PlanVersion,
+        actor: Actor,
+        requested: Requested,
+        now: Time,
+    ) {
+        book.pool.pending = None;
+        book.pool.terms = requested.terms.clone();
+        book.pool.take_rules(version);
+        self.take_request(book, requested, now);
+        changed_terms(book, actor, now);
     }
 
     /// The request becomes the pool's, its licence with it.
@@ -333,7 +378,7 @@ impl PutPool {
 
 /// The version of the plan that new terms are on, and what it grants on them. Terms that were
 /// accepted before stay good, whatever became of their plan since.
-fn possible<'c>(
+pub(super) fn possible<'c>(
     terms: &Terms,
     catalogue: &'c Catalogue,
     instant: Option<Time>,
@@ -354,7 +399,7 @@ fn possible<'c>(
 }
 
 impl Change {
-    fn of(allowance: Credits, granted: Credits) -> Self {
+    pub(super) fn of(allowance: Credits, granted: Credits) -> Self {
         match allowance.cmp(&granted) {
             std::cmp::Ordering::Greater => Self::Increase,
             std::cmp::Ordering::Less => Self::Decrease,
@@ -365,7 +410,7 @@ impl Change {
 
 impl Pool {
     /// Applies what a PUT says of the licence; whether that licence has already ended.
-    fn apply_license(&mut self, license: &Patch<License>, now: Time) -> bool {
+    pub(super) fn apply_license(&mut self, license: &Patch<License>, now: Time) -> bool {
         let given = match license {
             Patch::Keep => return false,
             // What the pool fell back from stays to be shown until something brings a plan back.
@@ -376,18 +421,23 @@ impl Pool {
             }
             Patch::Set(given) => given.clone(),
         };
+        let last = self.license.as_ref();
+        let follows_paid = last.is_some_and(|last| last.follows_paid || last.kind.is_paid());
         if given.kind == super::LicenseType::Trial {
             self.first_trial_at.get_or_insert(now);
         }
         let given = given.with_trial_end(self.first_trial_at.unwrap_or(now));
         let ended = given.ends_at().is_some_and(|end| end <= now);
         self.license_ends_at = given.ends_at().filter(|_| !ended);
-        self.license = Some(given);
+        self.license = Some(License {
+            follows_paid,
+            ..given
+        });
         ended
     }
 }
 
-fn put_details(pool: &Pool) -> Details {
+pub(super) fn put_details(pool: &Pool) -> Details {
     Details {
         terms: Some(pool.terms.clone()),
         pending: pool.pending.clone(),
@@ -409,7 +459,7 @@ fn changed_terms(book: &mut Book, actor: Actor, now: Time) {
 }
 
 /// A pool before its first entry.
-fn blank_pool(
+pub(super) fn blank_pool(
     (id, tenant, name): (PoolId, TenantId, PoolName),
     requested: Requested,
     now: Time,

@@ -129,6 +129,24 @@ pub enum Refusal {
     /// The clock is given once.
     #[error("the test clock was given when the pool was made and cannot change")]
     TestClockFixed,
+    /// A signed licence is in force, and it alone says plan, builders, allowance and licence.
+    #[error("a signed licence says plan, builders, monthly allowance and licence of this pool")]
+    Licensed,
+    /// A licence key of another customer, or for a workspace.
+    #[error("the licence key was issued for another instance")]
+    LicenseOfAnother,
+    /// A licence key before its start.
+    #[error("the licence has not started")]
+    LicenseNotStarted,
+    /// A licence key after its end.
+    #[error("the licence has expired")]
+    LicenseExpired,
+    /// A licence key that was issued before the one in force.
+    #[error("a licence that was issued later is in force")]
+    LicenseOutdated,
+    /// A trial on a pool that has had a paid licence.
+    #[error("a trial does not follow a paid licence")]
+    LicenseTrialAfterPaid,
     /// Test clocks are for sandbox tenants.
     #[error("test clocks are for sandbox tenants")]
     SandboxOnly,
@@ -180,6 +198,12 @@ impl Refusal {
             Self::AdjustmentBelowZero { .. } => "adjustment_below_zero",
             Self::BillingAnchorFixed => "billing_anchor_fixed",
             Self::TestClockFixed => "test_clock_fixed",
+            Self::Licensed => "licensed",
+            Self::LicenseOfAnother => "license_of_another",
+            Self::LicenseNotStarted => "license_not_started",
+            Self::LicenseExpired => "license_expired",
+            Self::LicenseOutdated => "license_outdated",
+            Self::LicenseTrialAfterPaid => "license_trial_after_paid",
             Self::SandboxOnly => "sandbox_only",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::Invalid { .. } => "validation_failed",
@@ -202,6 +226,7 @@ mod tests {
             rows_of_requests(),
             rows_of_holds(),
             rows_of_checkouts(),
+            rows_of_licenses(),
         ];
         themes.into_iter().flatten().collect()
     }
@@ -377,6 +402,41 @@ mod tests {
         ]
     }
 
+    fn rows_of_licenses() -> Vec<Row> {
+        vec![
+            (
+                Refusal::Licensed,
+                "licensed",
+                "a signed licence says plan, builders, monthly allowance and licence of this pool",
+            ),
+            (
+                Refusal::LicenseOfAnother,
+                "license_of_another",
+                "the licence key was issued for another instance",
+            ),
+            (
+                Refusal::LicenseNotStarted,
+                "license_not_started",
+                "the licence has not started",
+            ),
+            (
+                Refusal::LicenseExpired,
+                "license_expired",
+                "the licence has expired",
+            ),
+            (
+                Refusal::LicenseOutdated,
+                "license_outdated",
+                "a licence that was issued later is in force",
+            ),
+            (
+                Refusal::LicenseTrialAfterPaid,
+                "license_trial_after_paid",
+                "a trial does not follow a paid licence",
+            ),
+        ]
+    }
+
     /// The row of an outcome.
     const fn place(refusal: &Refusal) -> usize {
         match refusal {
@@ -406,6 +466,12 @@ mod tests {
             Refusal::TooManyDebits { .. } => 23,
             Refusal::PromoCodeInvalid => 24,
             Refusal::AmountTooSmall { .. } => 25,
+            Refusal::Licensed => 26,
+            Refusal::LicenseOfAnother => 27,
+            Refusal::LicenseNotStarted => 28,
+            Refusal::LicenseExpired => 29,
+            Refusal::LicenseOutdated => 30,
+            Refusal::LicenseTrialAfterPaid => 31,
         }
     }
 

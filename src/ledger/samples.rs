@@ -57,6 +57,8 @@ pub fn license(kind: LicenseType, expires_at: Option<&str>) -> License {
         expires_at: expires_at.map(time),
         grace_until: None,
         limits: None,
+        signed: None,
+        follows_paid: false,
     }
 }
 

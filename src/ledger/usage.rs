@@ -28,7 +28,7 @@ impl UsageFigures {
     /// Whether entries of this kind count for anything.
     #[must_use]
     pub const fn counts(kind: Kind) -> bool {
-        matches!(kind, Kind::Debit | Kind::Refund)
+        matches!(kind, Kind::Debit | Kind::Refund | Kind::Import)
     }
 
     /// What an entry counts for, of these parts; `None` when its details cannot be read. An entry
@@ -44,6 +44,11 @@ impl UsageFigures {
         };
         match kind {
             Kind::Refund => details.refund.as_ref().map(Self::given_back),
+            // Other entries of an import take figures over, and count for nothing.
+            Kind::Import => Some(details.imported_debits.map_or_else(Self::default, |count| {
+                let spent = Self::spent(transfers, &details);
+                Self { count, ..spent }
+            })),
             _ => Some(Self::spent(transfers, &details)),
         }
     }

@@ -79,7 +79,8 @@ impl PurchaseRecord {
     #[must_use]
     pub fn of(entry: &Entry, tenant: TenantId, pool: &PoolName) -> Option<Self> {
         let details = entry.read_details()?;
-        let all: Credits = entry.transfers.iter().map(|leg| leg.amount).sum();
+        let moved: Credits = entry.transfers.iter().map(|leg| leg.amount).sum();
+        let all = details.imported_credits.unwrap_or(moved);
         let bonus = details.bonus_credits.unwrap_or_default();
         Some(Self {
             id: entry.purchase?,
@@ -91,7 +92,7 @@ impl PurchaseRecord {
             bonus,
             reference: entry.reference.clone()?,
             paid_at: details.paid_at?,
-            expires_at: entry.after.addon.expires_at?,
+            expires_at: entry.after.addon.expires_at.or(details.valid_until)?,
             valid_until: details.valid_until,
             amount_cents: details.amount_cents,
             currency: details.currency,

@@ -89,7 +89,7 @@ impl Store {
             FROM entries
             WHERE pool_id = $1
                 AND seq BETWEEN $2 AND $3
-                AND (kind IN ('debit', 'refund') OR user_id IS NOT NULL)
+                AND (kind IN ('debit', 'refund', 'import') OR user_id IS NOT NULL)
             ORDER BY seq
             ",
         )

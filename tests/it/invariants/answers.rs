@@ -258,6 +258,7 @@ fn kind(kind: ledger::Kind) -> model::Kind {
         ledger::Kind::Reinstatement => model::Kind::Reinstatement,
         ledger::Kind::Adjustment => model::Kind::Adjustment,
         ledger::Kind::Close => model::Kind::Close,
+        ledger::Kind::Import | ledger::Kind::Upgrade => unreachable!("not in the model"),
     }
 }
 

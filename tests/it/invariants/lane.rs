@@ -365,6 +365,10 @@ impl Lane {
             Command::RefundRun(refund) => refund.fingerprint(),
             Command::Advance
             | Command::Update(_)
+            | Command::License(_)
+            | Command::Withdraw
+            | Command::Upgrade(_)
+            | Command::Import(_)
             | Command::Close
             | Command::CheckPurchase(_)
             | Command::Settle(_) => return Actor::default(),

@@ -104,6 +104,8 @@ fn license(given: &model::License) -> ledger::License {
         expires_at: given.expires_at,
         grace_until: given.grace_until,
         limits: None,
+        signed: None,
+        follows_paid: false,
     }
 }
 
