@@ -11,6 +11,7 @@ mod reconcile;
 mod serve;
 mod table;
 mod tenants;
+mod upgrade;
 mod verify;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum CommandLine {
     Verify(verify::Arguments),
     /// Hold the payment provider's payments against the books; exit 1 if differences remain
     Reconcile(reconcile::Arguments),
+    /// Move pools on legacy plans to the plans that came after them; exit 1 if any could not be
+    Upgrade(upgrade::Arguments),
     /// List or make tenants
     Tenants(tenants::Arguments),
     /// List, make or revoke a tenant's API keys
@@ -97,6 +100,7 @@ fn settings(command: &CommandLine) -> Result<Config, ConfigError> {
         | CommandLine::Migrate
         | CommandLine::Verify(_)
         | CommandLine::Reconcile(_)
+        | CommandLine::Upgrade(_)
         | CommandLine::Tenants(_)
         | CommandLine::Keys(_)
         | CommandLine::Demo
@@ -110,6 +114,7 @@ async fn run(command: CommandLine, config: Config) -> anyhow::Result<ExitCode> {
         CommandLine::Migrate => migrate::run(&config).await,
         CommandLine::Verify(arguments) => verify::run(&config, arguments).await,
         CommandLine::Reconcile(arguments) => reconcile::run(&config, arguments).await,
+        CommandLine::Upgrade(arguments) => upgrade::run(&config, arguments).await,
         CommandLine::Tenants(arguments) => tenants::run(&config, arguments).await,
         CommandLine::Keys(arguments) => keys::run(&config, arguments).await,
         CommandLine::Demo => demo::run(config).await,
