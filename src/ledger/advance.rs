@@ -174,7 +174,7 @@ pub(super) fn end_license(
         Vec::new()
     } else if keeps_cycle {
         pool.terms = free_terms(pool);
-        if let Some(version) = version_of(pool, catalogue, at) {
+        if let Some(version) = version_of(pool, &pool.terms, catalogue, at) {
             pool.take_rules(version);
         }
         Vec::new()
@@ -202,15 +202,19 @@ pub(super) fn end_license(
 /// without a grant and is given up again must not grant either (invariant no minting).
 fn takes_back(pool: &Pool, catalogue: &Catalogue, at: Time) -> bool {
     let terms = free_terms(pool);
-    let plan = catalogue.plan(&terms.plan);
-    let version = plan.map(|(_, plan)| plan.version(pool.plan_instant(at)));
+    let version = version_of(pool, &terms, catalogue, at);
     let free = version.and_then(|version| terms.allowance(version));
     free.is_none_or(|free| pool.granted > free)
 }
 
-/// The version of the pool's plan in force.
-fn version_of<'c>(pool: &Pool, catalogue: &'c Catalogue, at: Time) -> Option<&'c PlanVersion> {
-    let plan = catalogue.plan(&pool.terms.plan);
+/// The version of the terms' plan that counts for the pool; `None` for a plan that is gone.
+fn version_of<'c>(
+    pool: &Pool,
+    terms: &Terms,
+    catalogue: &'c Catalogue,
+    at: Time,
+) -> Option<&'c PlanVersion> {
+    let plan = catalogue.plan(&terms.plan);
     plan.map(|(_, plan)| plan.version(pool.plan_instant(at)))
 }
 
@@ -253,9 +257,7 @@ pub(super) fn turn_over(
     let pool = &mut book.pool;
     // A plan that is gone or says no amount leaves the last grant as it was: a renewal cannot be
     // refused, and taking credits away for a slip in the catalogue would be worse.
-    let version = catalogue
-        .plan(&terms.plan)
-        .map(|(_, plan)| plan.version(pool.plan_instant(at)));
+    let version = version_of(pool, &terms, catalogue, at);
     let allowance = version
         .and_then(|version| terms.allowance(version))
         .unwrap_or(pool.granted);

@@ -5,8 +5,9 @@
 //! Payments that were credited there are known here, so that they are not credited again.
 
 use super::book::Draft;
+use super::creation::blank_pool;
 use super::hash::Canonical;
-use super::put::{blank_pool, possible};
+use super::put::possible;
 use super::{
     Account, Actor, Attribution, Book, Bought, Catalogue, Credits, Cycle, Details, Fingerprint,
     Kind, Label, License, LiveAddons, Patch, PaymentState, Pool, PoolId, PoolName, PurchaseId,

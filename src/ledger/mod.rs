@@ -36,6 +36,7 @@ mod capture;
 mod catalogue;
 mod clawback;
 mod command;
+mod creation;
 mod credits;
 mod debit;
 mod details;

@@ -3,12 +3,11 @@
 //! An increase starts a cycle at once, a decrease waits for the renewal, an equal allowance
 //! applies silently, and a repeated request is no change at all (invariant no minting).
 
-use super::advance::{LicenseEnd, end_license, free_terms, keep_free_plan, turn_over};
+use super::advance::{LicenseEnd, end_license, keep_free_plan, turn_over};
 use super::book::Draft;
 use super::{
     Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, Kind, License, Metadata,
-    PlanCode, PlanVersion, Pool, PoolId, PoolName, Refusal, Requested, Seats, TenantId, Term,
-    Terms, Time, cycle_containing,
+    PlanCode, PlanVersion, Pool, Refusal, Requested, Seats, Term, Terms, Time,
 };
 
 /// A field of a PUT: left out, `null`, or a value.
@@ -24,7 +23,7 @@ pub enum Patch<T> {
 }
 
 impl<T: Clone> Patch<T> {
-    fn over(&self, current: Option<&T>) -> Option<T> {
+    pub(super) fn over(&self, current: Option<&T>) -> Option<T> {
         match self {
             Self::Keep => current.cloned(),
             Self::Clear => None,
@@ -78,66 +77,6 @@ words!(Change {
 });
 
 impl PutPool {
-    /// Makes a pool: `open` with the full allowance of the cycle that contains `now`. A licence
-    /// that has already ended makes it on the free plan.
-    ///
-    /// # Errors
-    /// The plan is missing or unknown, or the allowance is missing or too large.
-    pub fn create(
-        self,
-        (id, tenant, name): (PoolId, TenantId, PoolName),
-        catalogue: &Catalogue,
-        actor: Actor,
-        now: Time,
-    ) -> Result<Book, Refusal> {
-        let Some(plan) = &self.plan else {
-            return Err(Refusal::invalid("plan", "is needed when a pool is made"));
-        };
-        let terms = Terms {
-            plan: plan.clone(),
-            builders: Seats::ONE,
-            monthly_allowance: None,
-        };
-        let billing_anchor = self.billing_anchor.unwrap_or(now);
-        let blank = Requested {
-            terms,
-            billing_anchor,
-            term: Term::default(),
-            license: None,
-            test_clock: None,
-            metadata: None,
-        };
-        let test_clock = self.test_clock.over(None);
-        let instant = test_clock.is_none().then_some(now);
-        let requested = self.merged(&blank, catalogue, instant)?;
-        possible(&requested.terms, catalogue, instant)?;
-        let pool = blank_pool((id, tenant, name), requested.clone(), now);
-        let mut book = Book::new(pool);
-        let ended = book.pool.apply_license(&self.license, now);
-        book.pool.fallen_back = ended;
-        let terms = if ended {
-            free_terms(&book.pool)
-        } else {
-            requested.terms.clone()
-        };
-        let cycle = cycle_containing(billing_anchor, now);
-        let transfers = turn_over(&mut book, catalogue, now, terms.clone(), cycle);
-        let details = Details {
-            terms: Some(terms),
-            requested: Some(requested),
-            ..Details::default()
-        };
-        book.append(
-            now,
-            Draft {
-                actor,
-                details,
-                ..Draft::new(Kind::Open, transfers)
-            },
-        );
-        Ok(book)
-    }
-
     /// Changes a pool that is there.
     ///
     /// # Errors
@@ -221,7 +160,7 @@ impl PutPool {
 
     /// What would be requested after this PUT, with the plan's own code and no allowance where the
     /// plan has one.
-    fn merged(
+    pub(super) fn merged(
         &self,
         last: &Requested,
         catalogue: &Catalogue,
@@ -456,46 +395,6 @@ fn changed_terms(book: &mut Book, actor: Actor, now: Time) {
             ..Draft::new(Kind::TermsChange, Vec::new())
         },
     );
-}
-
-/// A pool before its first entry.
-pub(super) fn blank_pool(
-    (id, tenant, name): (PoolId, TenantId, PoolName),
-    requested: Requested,
-    now: Time,
-) -> Pool {
-    Pool {
-        id,
-        tenant,
-        name,
-        created_at: now,
-        seq: 0,
-        hash: super::Hash::GENESIS,
-        last_at: now,
-        accounts: super::Accounts::default(),
-        terms: requested.terms.clone(),
-        denomination: super::Denomination::One,
-        legacy_prices: false,
-        addons_allowed: false,
-        granted: Credits::ZERO,
-        used: Credits::ZERO,
-        cycle: cycle_containing(requested.billing_anchor, now),
-        cycle_seq: 0,
-        addons: None,
-        expired_addons: None,
-        uncollected: Credits::ZERO,
-        open_holds: 0,
-        next_hold_at: None,
-        pending: None,
-        license: None,
-        license_ends_at: None,
-        first_trial_at: None,
-        billing_anchor: requested.billing_anchor,
-        test_clock: requested.test_clock,
-        requested,
-        fallen_back: false,
-        closed_at: None,
-    }
 }
 
 #[cfg(test)]
