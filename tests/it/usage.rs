@@ -343,6 +343,14 @@ fn shown(usage: &Value) -> BTreeMap<String, (i64, i64)> {
     groups.map(row).collect()
 }
 
+/// A query, and the user and operation it leaves.
+const FILTERS: [(&str, &str, &str); 4] = [
+    ("&user_id=u-1", "u-1", ""),
+    ("&operation=custom_code", "", "custom_code"),
+    ("", "", ""),
+    ("&user_id=u-2&operation=modify_query", "u-2", "modify_query"),
+];
+
 #[tokio::test]
 async fn usage_is_what_the_journal_adds_up_to_however_it_is_cut() {
     let app = long_history().await;
@@ -354,15 +362,18 @@ async fn usage_is_what_the_journal_adds_up_to_however_it_is_cut() {
         .map(|entry| entry["at"].as_str().expect("a time"))
         .collect();
     for (place, from) in instants.iter().enumerate() {
-        for to in instants.iter().skip(place + 1).step_by(3) {
+        for (step, to) in instants.iter().skip(place + 1).step_by(3).enumerate() {
             let by = ["day", "operation", "user", "workspace"][place % 4];
+            let (filter, user, operation) = FILTERS[step % FILTERS.len()];
             let inside = entries.iter().filter(|entry| {
                 let at = entry["at"].as_str().expect("a time");
-                *from <= at && at < *to
+                let is = |name: &str, wanted: &str| wanted.is_empty() || entry[name] == wanted;
+                *from <= at && at < *to && is("user_id", user) && is("operation", operation)
             });
             let expected = added_up(inside, by);
-            let said = usage(&app, &format!("?from={from}&to={to}&group_by={by}")).await;
-            assert_eq!(shown(&said), expected, "{from} {to} {by}");
+            let query = format!("?from={from}&to={to}&group_by={by}{filter}");
+            let said = usage(&app, &query).await;
+            assert_eq!(shown(&said), expected, "{query}");
             let total: i64 = expected.values().map(|(total, _)| total).sum();
             assert_eq!(said["pool"]["total"], total);
         }

@@ -59,19 +59,19 @@ pub type GroupKey = (Option<String>, Option<String>);
 pub type UsageGroups = HashMap<GroupKey, UsageFigures>;
 
 impl UsageBy {
-    /// The lines that answer it: those of its own split, if nothing is filtered.
+    /// The lines that answer it: the fewest that tell what is filtered and what is grouped.
     fn split(self, filter: &UsageFilter) -> Split {
-        if filter.user_id.is_some() || filter.operation.is_some() {
-            return Split::Whole;
-        }
-        match self {
+        match (&filter.user_id, &filter.operation, self) {
             // Any would do; there are fewest operations.
-            Self::Nothing | Self::Operation => Split::Operation,
-            Self::User => Split::User,
-            Self::Workspace => Split::Workspace,
-            Self::Model => Split::Model,
-            Self::Day => Split::Day,
-            Self::UserAndWorkspace => Split::UserAndWorkspace,
+            (None, None, Self::Nothing) => Split::Operation,
+            (None, _, Self::Nothing | Self::Operation) => Split::Operation,
+            (_, None, Self::Nothing | Self::User) => Split::User,
+            (_, None, Self::UserAndWorkspace) => Split::UserAndWorkspace,
+            (Some(_), None, Self::Workspace) => Split::UserAndWorkspace,
+            (None, None, Self::Workspace) => Split::Workspace,
+            (None, None, Self::Model) => Split::Model,
+            (None, None, Self::Day) => Split::Day,
+            (Some(_), _, _) | (_, Some(_), _) => Split::Whole,
         }
     }
 
