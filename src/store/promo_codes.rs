@@ -192,7 +192,7 @@ impl Store {
             let Some(promo) = read(&mut tx, tenant, code, "").await? else {
                 return Ok(None);
             };
-            let used = is_used_by(&mut tx, tenant, code, pool).await?;
+            let used = is_redeemed(&mut tx, tenant, code, RedeemedBy::Pool(pool)).await?;
             tx.commit().await?;
             Ok(Some((promo, used)))
         })
@@ -219,10 +219,10 @@ impl Store {
             };
             // In later statements than the one that waited for the lock: they see what the holder
             // before us has committed.
-            if is_used_for(&mut tx, tenant, &code, checkout).await? {
+            if is_redeemed(&mut tx, tenant, &code, RedeemedBy::Checkout(checkout)).await? {
                 return Ok(true);
             }
-            let used_by_pool = is_used_by(&mut tx, tenant, &code, pool).await?;
+            let used_by_pool = is_redeemed(&mut tx, tenant, &code, RedeemedBy::Pool(pool)).await?;
             if !promo.is_good(now, used_by_pool) {
                 return Ok(false);
             }
@@ -310,48 +310,36 @@ async fn read(
     row.map(PromoRecord::try_from).transpose()
 }
 
-async fn is_used_by(
-    tx: &mut Transaction<'_, Postgres>,
-    tenant: TenantId,
-    code: &PromoCode,
-    pool: PoolId,
-) -> Result<bool, StoreError> {
-    let used = sqlx::query_scalar(
-        r"
-        SELECT EXISTS (
-            SELECT FROM promo_redemptions
-            WHERE tenant_id = $1
-                AND code = $2
-                AND pool_id = $3
-        )
-        ",
-    )
-    .bind(tenant.uuid())
-    .bind(code.as_str())
-    .bind(pool.uuid())
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(used)
+/// Whose redemption.
+#[derive(Clone, Copy)]
+enum RedeemedBy {
+    Pool(PoolId),
+    Checkout(Uuid),
 }
 
-async fn is_used_for(
+async fn is_redeemed(
     tx: &mut Transaction<'_, Postgres>,
     tenant: TenantId,
     code: &PromoCode,
-    checkout: Uuid,
+    by: RedeemedBy,
 ) -> Result<bool, StoreError> {
+    let (pool, checkout) = match by {
+        RedeemedBy::Pool(pool) => (Some(pool.uuid()), None),
+        RedeemedBy::Checkout(checkout) => (None, Some(checkout)),
+    };
     let used = sqlx::query_scalar(
         r"
         SELECT EXISTS (
             SELECT FROM promo_redemptions
             WHERE tenant_id = $1
                 AND code = $2
-                AND checkout_id = $3
+                AND (pool_id = $3 OR checkout_id = $4)
         )
         ",
     )
     .bind(tenant.uuid())
     .bind(code.as_str())
+    .bind(pool)
     .bind(checkout)
     .fetch_one(&mut **tx)
     .await?;
