@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::config::{Config, Database, Secret};
 use crate::embedded::{self, EmbeddedError, Server};
+use crate::lanes::{LaneLimits, Lanes};
 use crate::store::{self, Store, StoreError};
 
 /// How long a command waits for its database.
@@ -136,4 +139,45 @@ pub async fn for_command(config: &Config) -> anyhow::Result<(Opened, Store)> {
     let migrate = opened.server.is_some();
     prepare(&opened.urls(), &store, migrate, Some(PATIENCE)).await?;
     Ok((opened, store))
+}
+
+/// The books as a command writes them: by lanes of its own, beside those of a running service.
+pub struct Books {
+    /// For reads.
+    pub store: Store,
+    /// For writes.
+    pub lanes: Lanes,
+    handles: Vec<JoinHandle<()>>,
+    opened: Opened,
+}
+
+impl Books {
+    /// Opens the store, without migration, and starts the lanes.
+    ///
+    /// # Errors
+    /// The database is away or cannot be used.
+    pub async fn open(config: &Config, clock: &Clock, limits: LaneLimits) -> anyhow::Result<Self> {
+        let (opened, store) = for_command(config).await?;
+        let (lanes, handles) = Lanes::start(&store, clock, limits);
+        Ok(Self {
+            store,
+            lanes,
+            handles,
+            opened,
+        })
+    }
+
+    /// Ends the lanes and closes the store. Whoever was given the lanes must have dropped them: they
+    /// end when nobody can send them anything any more.
+    ///
+    /// # Errors
+    /// The private server does not stop.
+    pub async fn close(self) -> anyhow::Result<()> {
+        drop(self.lanes);
+        for lane in self.handles {
+            let _ = lane.await;
+        }
+        self.store.close().await;
+        self.opened.close().await
+    }
 }

@@ -9,11 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{database, table, tenants};
+use super::database::Books;
+use super::{table, tenants};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::time::Stamp;
-use crate::lanes::{LaneLimits, Lanes};
+use crate::lanes::LaneLimits;
 use crate::ledger::{TenantId, Time};
 use crate::payments::{Difference, PaymentOptions, Payments, Period, Reconciled};
 use crate::store::Store;
@@ -98,26 +99,20 @@ pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCo
     if from >= to {
         bail!("--from must be before --to");
     }
-    let (opened, store) = database::for_command(config).await?;
-    let (lanes, handles) = Lanes::start(&store, &clock, LIMITS);
+    let books = Books::open(config, &clock, LIMITS).await?;
     let options = PaymentOptions {
         secrets_key: config.secrets_key.clone(),
         stripe_api_base: config.stripe_api_base.clone(),
     };
-    let payments = Payments::new(store.clone(), lanes, clock, options);
+    let payments = Payments::new(books.store.clone(), books.lanes.clone(), clock, options);
     let period = Period {
         from,
         to,
         repair: arguments.repair,
     };
-    let findings = reconcile(&store, &payments, period, arguments.tenant).await;
-    // The lanes end when nobody can send them anything any more.
+    let findings = reconcile(&books.store, &payments, period, arguments.tenant).await;
     drop(payments);
-    for lane in handles {
-        let _ = lane.await;
-    }
-    store.close().await;
-    opened.close().await?;
+    books.close().await?;
     let findings = findings?;
     if arguments.json {
         println!("{}", to_json(&findings, period));

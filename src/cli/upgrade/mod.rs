@@ -12,13 +12,13 @@ use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
-use super::database;
+use super::database::Books;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::time::Stamp;
-use crate::lanes::{Job, LaneError, LaneLimits, Lanes, Reply};
+use crate::lanes::{Job, LaneError, LaneLimits, Reply};
 use crate::ledger::{Actor, Command, PlanCode, PoolId, PoolName, TenantId, Time, Upgrade};
-use crate::store::{PoolOnPlan, Store};
+use crate::store::PoolOnPlan;
 use findings::Findings;
 
 /// Pools that are listed at once.
@@ -102,11 +102,9 @@ pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCo
             .collect(),
     };
     let named = named_pools(&arguments)?;
-    let (opened, store) = database::for_command(config).await?;
-    let (lanes, handles) = Lanes::start(&store, &clock, LIMITS);
+    let books = Books::open(config, &clock, LIMITS).await?;
     let mover = Mover {
-        store: &store,
-        lanes,
+        books: &books,
         upgrade: Upgrade { at, plans },
         dry_run: arguments.dry_run,
         tenant: arguments.tenant.map(TenantId::from),
@@ -115,13 +113,7 @@ pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCo
         true => mover.move_all().await,
         false => mover.move_named(&named).await,
     };
-    // The lanes end when nobody can send them anything any more.
-    drop(mover);
-    for lane in handles {
-        let _ = lane.await;
-    }
-    store.close().await;
-    opened.close().await?;
+    books.close().await?;
     let findings = findings?;
     if arguments.json {
         println!("{}", findings.to_json(at, arguments.dry_run));
@@ -155,8 +147,7 @@ fn read_names(path: &Path) -> anyhow::Result<Vec<PoolName>> {
 
 /// Sends pools to their lanes.
 struct Mover<'a> {
-    store: &'a Store,
-    lanes: Lanes,
+    books: &'a Books,
     upgrade: Upgrade,
     dry_run: bool,
     tenant: Option<TenantId>,
@@ -170,6 +161,7 @@ impl Mover<'_> {
         let mut last: Option<PoolId> = None;
         loop {
             let pools = self
+                .books
                 .store
                 .pools_on_plans(self.tenant, &plans, last, PORTION)
                 .await?;
@@ -190,6 +182,7 @@ impl Mover<'_> {
         let progress = progress_bar();
         for names in names.chunks(usize::try_from(PORTION)?) {
             let found = self
+                .books
                 .store
                 .find_pools(tenant, names, self.upgrade.at)
                 .await?;
@@ -238,7 +231,7 @@ impl Mover<'_> {
                 command: Command::Upgrade(Box::new(self.upgrade.clone())),
                 dry_run: self.dry_run,
             };
-            let reply = self.lanes.submit_within(job, PATIENCE).await;
+            let reply = self.books.lanes.submit_within(job, PATIENCE).await;
             match reply {
                 Err(LaneError::Busy | LaneError::Unavailable) if attempt < ATTEMPTS => {
                     tokio::time::sleep(Duration::from_millis(100) * attempt).await;
