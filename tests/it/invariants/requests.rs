@@ -106,6 +106,7 @@ fn license(given: &model::License) -> ledger::License {
         limits: None,
         signed: None,
         follows_paid: false,
+        given_up: None,
     }
 }
 
