@@ -48,6 +48,7 @@ fn licensed(body: PutPool, license_type: LicenseType, expires_at: Option<Instant
         license_type,
         expires_at,
         grace_until: None,
+        signed: None,
     };
     PutPool {
         license: Field::Value(license),
