@@ -12,6 +12,7 @@ mod duel;
 mod grants;
 mod keys;
 mod lane;
+mod minting;
 mod openings;
 mod paths;
 mod payments;

@@ -343,7 +343,7 @@ pub fn view(book: &ledger::Book, catalogue: &ledger::Catalogue, now: Time) -> mo
     }
 }
 
-fn terms(terms: &ledger::Terms) -> model::Terms {
+pub fn terms(terms: &ledger::Terms) -> model::Terms {
     model::Terms {
         plan: terms.plan.as_str().to_owned(),
         builders: match terms.builders {

@@ -35,7 +35,7 @@ pub fn key(pool: Option<&Pool>, now: Time, shape: &KeyShape, number: usize) -> K
     }
 }
 
-fn any_key() -> BoxedStrategy<KeyShape> {
+pub fn any_key() -> BoxedStrategy<KeyShape> {
     let ends = prop_oneof![
         3 => Just(None),
         4 => (1..60_i64).prop_map(|days| Some(When::After(Duration::days(days)))),
