@@ -35,23 +35,23 @@ pub fn key(pool: Option<&Pool>, now: Time, shape: &KeyShape, number: usize) -> K
     }
 }
 
-pub fn any_key() -> BoxedStrategy<KeyShape> {
+/// Mostly one that ends later, so that it is taken.
+pub fn lasting_license() -> impl Strategy<Value = LicenseShape> {
     let ends = prop_oneof![
         3 => Just(None),
         4 => (1..60_i64).prop_map(|days| Some(When::After(Duration::days(days)))),
         2 => nudge().prop_map(|nudge| Some(When::At(Landmark::CycleEnd, nudge))),
-        2 => when().prop_map(Some),
+        1 => when().prop_map(Some),
     ];
-    // Mostly one that ends later, so that it is taken.
-    let license =
-        (license(), prop::option::weighted(0.8, ends)).prop_map(|(license, ends)| match ends {
-            Some(expires_at) => LicenseShape {
-                expires_at,
-                grace_until: None,
-                ..license
-            },
-            None => license,
-        });
+    (license(), ends).prop_map(|(license, expires_at)| LicenseShape {
+        expires_at,
+        grace_until: None,
+        ..license
+    })
+}
+
+pub fn any_key() -> BoxedStrategy<KeyShape> {
+    let license = prop_oneof![1 => license(), 5 => lasting_license()];
     let issued_at = prop_oneof![
         3 => Just(When::Now),
         4 => (0..70_i64).prop_map(|days| When::After(Duration::days(-days))),

@@ -5,7 +5,7 @@ use credit_ledger::ledger::{Time, cycle_containing};
 use proptest::prelude::{BoxedStrategy, Just, Strategy, prop, prop_oneof};
 use proptest::sample::select;
 
-use super::keys::{key_terms, what_with_upgrades};
+use super::keys::{key_terms, lasting_license, what_with_upgrades};
 use super::payments::{purchase, settlement, what_with_payments};
 use super::puts::{license, put};
 use super::script::license_of;
@@ -87,10 +87,11 @@ pub fn import() -> BoxedStrategy<What> {
         0..900_i64,
         prop_oneof![3 => Just(0), 6 => 0..1_000_i64, 1 => select(vec![-1, 1_000])],
     );
-    let spent = prop_oneof![8 => 0..500_i64, 2 => Just(0), 1 => Just(600), 1 => Just(1_000)];
+    let spent = prop_oneof![20 => 0..333_i64, 8 => Just(0), 1 => Just(1_000)];
     let usage = prop::collection::vec([spent.clone(), spent.clone(), spent], 0..4);
     let payments = prop::collection::vec((0..333_i64, 0..500_i64), 0..4);
-    let licences = prop::option::weighted(0.4, license());
+    let licences = prop_oneof![1 => license(), 6 => lasting_license()];
+    let licences = prop::option::weighted(0.4, licences);
     let owed = prop_oneof![3 => Just(0), 2 => amount()];
     (
         when,

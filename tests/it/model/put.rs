@@ -235,7 +235,9 @@ impl Model {
     ) -> Result<Change, Code> {
         let pool = self.existing()?;
         let first_trial_at = trial_start(&request, pool.first_trial_at, now);
-        if has_ended(&request, first_trial_at, now) {
+        // One that a pool fell back from before is no news.
+        let is_news = !pool.fallen_back || matches!(body.license, Field::Value(_));
+        if is_news && has_ended(&request, first_trial_at, now) {
             return self.update_with_ended_licence(now, request, first_trial_at);
         }
         let brings_back =

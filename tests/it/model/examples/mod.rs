@@ -6,6 +6,8 @@ mod credits;
 mod expiries;
 mod holds;
 mod refunds;
+mod takeovers;
+
 mod terms;
 
 use super::*;
