@@ -151,6 +151,7 @@ impl LicenseRequest {
             limits: self.limits.map(|Object(limits)| limits),
             signed: None,
             follows_paid: false,
+            given_up: None,
         }
     }
 }

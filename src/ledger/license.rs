@@ -4,7 +4,7 @@ use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Seats;
-use super::{Label, Time};
+use super::{Label, Time, add_months};
 
 /// How long a trial without an end of its own lasts, counted from the first trial ever.
 const TRIAL: Duration = Duration::days(14);
@@ -58,6 +58,21 @@ pub struct License {
     /// Whether the pool has had a paid one, this or an earlier one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follows_paid: bool,
+    /// What was given up on the pool before, if anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<GivenUp>,
+}
+
+/// Signed licences that were taken from a pool before their end. A pool remembers them whatever
+/// comes next, so that going around in circles grants nothing (invariant no minting).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// When the latest of them was issued.
+    pub issued_at: Time,
+    /// When the last of them was taken.
+    pub at: Time,
+    /// Whether no licence came after it: the pool is shown without one.
+    pub is_last: bool,
 }
 
 /// What is kept of a signed licence's key. The key itself is private and kept nowhere.
@@ -114,12 +129,42 @@ impl LicenseType {
     }
 }
 
+impl GivenUp {
+    /// Whether it was less than a month ago.
+    #[must_use]
+    pub fn is_recent(&self, now: Time) -> bool {
+        now < add_months(self.at, 1)
+    }
+}
+
 impl License {
     /// Whether it was taken from the pool before its end.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
-        let signed = self.signed.as_ref();
-        signed.is_some_and(|signed| signed.withdrawn_at.is_some())
+        self.given_up.is_some_and(|given_up| given_up.is_last)
+    }
+
+    /// The licence after it was taken from the pool. What was given up less than a month before it
+    /// counts as given up with it.
+    pub(super) fn withdrawn(mut self, now: Time) -> Self {
+        let Some(signed) = &mut self.signed else {
+            return self;
+        };
+        signed.withdrawn_at = Some(now);
+        let recent = self.given_up.filter(|it| it.is_recent(now));
+        let issued_at = recent.map_or(signed.issued_at, |it| it.issued_at.max(signed.issued_at));
+        self.given_up = Some(GivenUp {
+            issued_at,
+            at: now,
+            is_last: true,
+        });
+        self
+    }
+
+    /// What stays of it when it is cleared: what was given up before, else nothing.
+    pub(super) fn forgotten(mut self) -> Option<Self> {
+        self.given_up.as_mut()?.is_last = true;
+        Some(self)
     }
 
     /// The instant at which the pool falls back to its free plan.
@@ -170,6 +215,7 @@ mod tests {
             limits: None,
             signed: None,
             follows_paid: false,
+            given_up: None,
         }
     }
 

@@ -6,8 +6,8 @@
 use super::advance::{LicenseEnd, end_license, keep_free_plan, turn_over};
 use super::book::Draft;
 use super::{
-    Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, Kind, License, Metadata,
-    PlanCode, PlanVersion, Pool, Refusal, Requested, Seats, Term, Terms, Time,
+    Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, GivenUp, Kind, License,
+    Metadata, PlanCode, PlanVersion, Pool, Refusal, Requested, Seats, Term, Terms, Time,
 };
 
 /// A field of a PUT: left out, `null`, or a value.
@@ -355,13 +355,20 @@ impl Pool {
             // What the pool fell back from stays to be shown until something brings a plan back.
             Patch::Clear if self.fallen_back => return false,
             Patch::Clear => {
-                (self.license, self.license_ends_at) = (None, None);
+                self.license_ends_at = None;
+                // What was given up is remembered for as long as there is a pool.
+                self.license = self.license.take().and_then(License::forgotten);
                 return false;
             }
             Patch::Set(given) => given.clone(),
         };
         let last = self.license.as_ref();
         let follows_paid = last.is_some_and(|last| last.follows_paid || last.kind.is_paid());
+        let given_up = last.and_then(|last| last.given_up);
+        let given_up = given_up.map(|it| GivenUp {
+            is_last: false,
+            ..it
+        });
         if given.kind == super::LicenseType::Trial {
             self.first_trial_at.get_or_insert(now);
         }
@@ -370,6 +377,7 @@ impl Pool {
         self.license_ends_at = given.ends_at().filter(|_| !ended);
         self.license = Some(License {
             follows_paid,
+            given_up,
             ..given
         });
         ended

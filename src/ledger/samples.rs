@@ -59,6 +59,7 @@ pub fn license(kind: LicenseType, expires_at: Option<&str>) -> License {
         limits: None,
         signed: None,
         follows_paid: false,
+        given_up: None,
     }
 }
 

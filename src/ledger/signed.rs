@@ -6,7 +6,7 @@
 use super::advance::{LicenseEnd, end_license};
 use super::{
     Actor, Book, Catalogue, Change, Credits, Label, License, LicenseType, Patch, Pool, PoolKind,
-    PutPool, Refusal, Seats, Signed, Terms, Time, add_months,
+    PutPool, Refusal, Seats, Signed, Terms, Time,
 };
 
 /// What a licence key says.
@@ -84,14 +84,10 @@ impl SignedLicense {
     }
 
     /// Whether it was withdrawn from the pool less than a month ago: its cycle was granted then, so
-    /// it comes back without another grant (invariant no minting).
+    /// it comes back without another grant (invariant no minting), whatever came in between.
     fn comes_back(&self, pool: &Pool, now: Time) -> bool {
-        let last = pool.license.as_ref().and_then(|last| last.signed.as_ref());
-        last.is_some_and(|last| {
-            let withdrawn_at = last.withdrawn_at;
-            let is_recent = withdrawn_at.is_some_and(|at| now < add_months(at, 1));
-            is_recent && self.signed.issued_at <= last.issued_at
-        })
+        let given_up = pool.license.as_ref().and_then(|last| last.given_up);
+        given_up.is_some_and(|it| it.is_recent(now) && self.signed.issued_at <= it.issued_at)
     }
 
     fn put(&self) -> PutPool {
@@ -132,10 +128,8 @@ impl Withdrawal {
         if book.pool.signed().is_none() {
             return Ok(Change::None);
         }
-        let license = book.pool.license.as_mut();
-        if let Some(signed) = license.and_then(|license| license.signed.as_mut()) {
-            signed.withdrawn_at = Some(now);
-        }
+        let license = book.pool.license.take();
+        book.pool.license = license.map(|license| license.withdrawn(now));
         let before = book.pool.granted;
         end_license(book, catalogue, now, actor, LicenseEnd::Withdrawn);
         Ok(Change::of(book.pool.granted, before))

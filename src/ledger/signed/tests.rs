@@ -5,7 +5,7 @@ use crate::ledger::samples::{buy, change, debit, license, paid};
 use crate::ledger::samples::{
     catalogue, decide, kinds, names, pass, put, refusal, spend, time, until,
 };
-use crate::ledger::{Actor, Command, LicenseStatus, Outcome};
+use crate::ledger::{Account, Actor, Command, LicenseStatus, Outcome};
 
 const NOW: &str = "2026-01-20T10:00:00Z";
 
@@ -241,6 +241,57 @@ fn a_withdrawn_licence_ends_at_once_and_comes_back_without_a_grant() {
     withdraw(&mut book, "2026-02-26");
     let newer = apply(&mut book, "2026-02-26", key("2026-02-26"));
     assert_eq!(newer, Change::Increase, "one that was issued since");
+}
+
+/// What was ever granted.
+fn issued(book: &Book) -> i64 {
+    -book.pool().accounts.get(Account::IssuedMonthly).units()
+}
+
+#[test]
+fn a_licence_that_was_given_up_is_remembered_whatever_comes_in_between() {
+    let without_licence = put("basic", 1);
+    let other_licence = || PutPool {
+        license: Patch::Set(license(LicenseType::Basic, None)),
+        ..put("basic", 1)
+    };
+    let mut book = instance("basic");
+    apply(&mut book, NOW, key("2026-01-01"));
+    withdraw(&mut book, NOW);
+    let granted = issued(&book);
+    for between in [without_licence, other_licence(), put("basic", 1)] {
+        change(&mut book, NOW, between);
+        assert_eq!(apply(&mut book, NOW, key("2026-01-01")), Change::Equal);
+        withdraw(&mut book, NOW);
+        assert!(
+            book.pool()
+                .license
+                .as_ref()
+                .is_some_and(License::is_withdrawn)
+        );
+    }
+    assert_eq!(issued(&book), granted);
+    // Since the last time, not the first: then it is a licence like any other.
+    let again = apply(&mut book, "2026-02-20T10:00:00Z", key("2026-01-01"));
+    assert_eq!(again, Change::Increase);
+}
+
+#[test]
+fn two_keys_in_turn_come_back_without_a_grant_as_one_does() {
+    let mut book = instance("basic");
+    apply(&mut book, NOW, key("2026-01-02"));
+    withdraw(&mut book, NOW);
+    let granted = issued(&book);
+    for _ in 0..3 {
+        assert_eq!(apply(&mut book, NOW, key("2026-01-01")), Change::Equal);
+        assert_eq!(apply(&mut book, NOW, key("2026-01-02")), Change::Equal);
+        withdraw(&mut book, NOW);
+        assert_eq!(apply(&mut book, NOW, key("2026-01-01")), Change::Equal);
+        withdraw(&mut book, NOW);
+        assert_eq!(apply(&mut book, NOW, key("2026-01-02")), Change::Equal);
+        withdraw(&mut book, NOW);
+    }
+    assert_eq!(issued(&book), granted);
 }
 
 #[test]

@@ -168,6 +168,19 @@ pub fn closed(pool: &Pool) -> Answer {
     }
 }
 
+/// `None` where there was nothing to move.
+pub fn upgraded(entry: Option<&Entry>) -> Answer {
+    Answer::Upgraded {
+        seq: entry.map(|entry| number(entry.seq)),
+    }
+}
+
+pub fn imported(pool: &Pool) -> Answer {
+    Answer::Imported {
+        version: number(pool.seq),
+    }
+}
+
 pub fn advanced(pool: &Pool) -> Answer {
     Answer::Advanced {
         version: number(pool.seq),
@@ -258,7 +271,8 @@ fn kind(kind: ledger::Kind) -> model::Kind {
         ledger::Kind::Reinstatement => model::Kind::Reinstatement,
         ledger::Kind::Adjustment => model::Kind::Adjustment,
         ledger::Kind::Close => model::Kind::Close,
-        ledger::Kind::Import | ledger::Kind::Upgrade => unreachable!("not in the model"),
+        ledger::Kind::Import => model::Kind::Import,
+        ledger::Kind::Upgrade => model::Kind::Upgrade,
     }
 }
 
@@ -299,7 +313,12 @@ pub fn view(book: &ledger::Book, catalogue: &ledger::Catalogue, now: Time) -> mo
         net: next.net.units(),
     });
     let pending = pool.pending.as_ref();
-    let status = pool.license.as_ref().map(|license| license.status(now));
+    // What was given up is shown as none.
+    let shown = pool
+        .license
+        .as_ref()
+        .filter(|license| !license.is_withdrawn());
+    let status = shown.map(|license| license.status(now));
     model::PoolView {
         in_force: terms(&pool.terms),
         denomination: pool.denomination.units(),
@@ -324,7 +343,7 @@ pub fn view(book: &ledger::Book, catalogue: &ledger::Catalogue, now: Time) -> mo
     }
 }
 
-fn terms(terms: &ledger::Terms) -> model::Terms {
+pub fn terms(terms: &ledger::Terms) -> model::Terms {
     model::Terms {
         plan: terms.plan.as_str().to_owned(),
         builders: match terms.builders {
@@ -363,5 +382,9 @@ fn license(license: &ledger::License) -> model::License {
         },
         expires_at: license.expires_at,
         grace_until: license.grace_until,
+        signed: license.signed.as_ref().map(|signed| model::Signed {
+            fingerprint: signed.fingerprint.as_str().parse().expect("a number"),
+            issued_at: signed.issued_at,
+        }),
     }
 }

@@ -62,8 +62,45 @@ pub fn pass_their_audit(journal: &[Arc<Entry>], pool: &Pool, kept: &Kept) -> Res
     fault.map_err(|fault| fault.to_string())
 }
 
-/// No minting: a grant comes only at creation, at the cycle's end, for a larger allowance, or when
-/// a licence's end changes the plan; each once, and each the whole allowance.
+/// Terms, licences, cycles and moves to other plans leave add-on credits alone: only purchases,
+/// expiries, clawbacks, adjustments, debits, holds and refunds move them.
+pub fn addons_are_left_alone(journal: &[Arc<Entry>]) -> Result<(), String> {
+    let of_addons = [Account::Addon, Account::HeldAddon, Account::IssuedAddon];
+    let touched = journal.iter().find(|entry| {
+        let is_of_terms = match entry.kind {
+            Kind::Open
+            | Kind::Renewal
+            | Kind::Restart
+            | Kind::LicenseEnd
+            | Kind::TermsChange
+            | Kind::Upgrade => true,
+            Kind::Import
+            | Kind::AddonExpiry
+            | Kind::Debit
+            | Kind::Refund
+            | Kind::Hold
+            | Kind::HoldExtend
+            | Kind::Release
+            | Kind::HoldExpiry
+            | Kind::Purchase
+            | Kind::Reinstatement
+            | Kind::Clawback
+            | Kind::ClawbackReversal
+            | Kind::Adjustment
+            | Kind::Close => false,
+        };
+        let mut legs = entry.transfers.iter();
+        is_of_terms && legs.any(|leg| of_addons.contains(&leg.from) || of_addons.contains(&leg.to))
+    });
+    match touched {
+        Some(entry) => Err(format!("add-on credits were moved by {entry:?}")),
+        None => Ok(()),
+    }
+}
+
+/// No minting: a grant comes only at creation, at the cycle's end, for a larger allowance, when a
+/// licence's end changes the plan, or when a legacy plan is left for its new one; each once, and
+/// each the whole allowance.
 pub fn grants_are_allowed(journal: &[Arc<Entry>]) -> Result<(), String> {
     let (mut before, mut plan): (Option<&Entry>, Option<String>) = (None, None);
     for entry in journal {
@@ -72,17 +109,30 @@ pub fn grants_are_allowed(journal: &[Arc<Entry>]) -> Result<(), String> {
         let now = &entry.after.monthly;
         let occasion = match (entry.kind, before.map(|before| &before.after.monthly)) {
             (Kind::Open, earlier) => earlier.is_none(),
+            (Kind::Import, earlier) => earlier.is_none() || granted.is_zero(),
             (Kind::Renewal, Some(earlier)) => {
                 entry.at == earlier.renews_at && now.cycle_start == entry.at
             }
             (Kind::Restart, Some(earlier)) => {
                 now.granted > earlier.granted && now.cycle_start == entry.at
             }
-            (Kind::LicenseEnd, Some(_)) => {
+            (Kind::LicenseEnd, Some(earlier)) => {
                 let free = plan
                     .as_deref()
                     .is_some_and(|plan| ["free", "basic"].contains(&plan));
-                free == granted.is_zero() && (free || now.cycle_start == entry.at)
+                // A licence that is given up may leave a cycle that was granted no more than the
+                // free plan grants: it goes on as it was.
+                let goes_on = now.cycle_start == earlier.cycle_start
+                    && now.granted == earlier.granted
+                    && granted.is_zero();
+                goes_on || !free && now.cycle_start == entry.at
+            }
+            (Kind::Upgrade, Some(earlier)) => {
+                let legacy = plan
+                    .as_deref()
+                    .is_some_and(|plan| plan.starts_with("legacy_"));
+                let ends_as_before = now.renews_at == earlier.renews_at;
+                ends_as_before && (granted.is_zero() || legacy && now.cycle_start == entry.at)
             }
             _ => granted == Credits::ZERO,
         };

@@ -47,6 +47,27 @@ fn the_core_claws_back_as_the_model_does() {
     });
 }
 
+#[test]
+fn the_core_takes_licence_keys_as_the_model_does() {
+    holds(400, steps::case(Mix::Licenses, 40), |case| {
+        Duel::of(&case).fight(&case)
+    });
+}
+
+#[test]
+fn the_core_moves_pools_to_the_new_plans_as_the_model_does() {
+    holds(300, steps::case(Mix::Upgrades, 40), |case| {
+        Duel::of(&case).fight(&case)
+    });
+}
+
+#[test]
+fn the_core_takes_pools_over_as_the_model_does() {
+    holds(300, steps::case(Mix::Imports, 40), |case| {
+        Duel::of(&case).fight(&case)
+    });
+}
+
 /// The core and the model side by side.
 struct Duel {
     lane: Lane,
@@ -146,6 +167,7 @@ impl Duel {
             same(core.as_str(), &held, &self.model.account(model))?;
         }
         books::grants_are_allowed(self.lane.journal())?;
+        books::addons_are_left_alone(self.lane.journal())?;
         books::pass_their_audit(self.lane.journal(), pool, &self.lane.kept())?;
         match books::first_broken(self.lane.journal(), pool) {
             Some(seq) => Err(format!("the chain is broken at entry {seq}")),

@@ -134,6 +134,7 @@ fn a_trial_is_given_once_however_it_is_asked_for_again() {
         license_type: model::LicenseType::Trial,
         expires_at,
         grace_until: None,
+        signed: None,
     };
     let body = |plan: &str, license| model::PutPool {
         plan: Field::Value(plan.to_owned()),

@@ -4,6 +4,7 @@
 //! of plan versions are not the core's to check; the little that the store does there is here.
 
 mod payments;
+mod takeovers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,6 +171,7 @@ impl Lane {
             model::Command::PutPlan(version) => return self.put_plan(now, version),
             model::Command::PutOperation(operation) => return self.put_operation(operation),
             model::Command::Put(body) if self.book.is_none() => self.create(now, body),
+            model::Command::Import(opening) => self.import(now, opening),
             _ if self.book.is_none() => Err(Refusal::PoolNotFound),
             model::Command::Advance => {
                 self.advance(now);
@@ -177,6 +179,7 @@ impl Lane {
                     .map(answers::advanced)
                     .ok_or(Refusal::PoolNotFound)
             }
+            model::Command::Upgrade { at } => self.upgrade(now, *at),
             model::Command::Purchase(bought) => {
                 self.advance(now);
                 self.purchase(now, bought)
@@ -267,14 +270,17 @@ impl Lane {
 
     fn create(&mut self, now: Time, body: &model::PutPool) -> Result<Answer, Refusal> {
         let put = requests::put(body, self.setting.by_alias, self.setting.clock());
-        let kind = requests::kind(self.setting.kind);
-        let name = PoolName::new(kind, "6f1c").expect("a good name");
-        let tenant = TenantId::from(Uuid::from_u128(7));
-        let names = (PoolId::of(tenant, &name), tenant, name);
-        let book = put.create(names, &self.catalogue, Actor::default(), now)?;
+        let book = put.create(self.names(), &self.catalogue, Actor::default(), now)?;
         let answer = answers::put(ledger::Change::Created, book.pool());
         self.book = Some(book);
         Ok(answer)
+    }
+
+    fn names(&self) -> (PoolId, TenantId, PoolName) {
+        let kind = requests::kind(self.setting.kind);
+        let name = PoolName::new(kind, requests::POOL).expect("a good name");
+        let tenant = TenantId::from(Uuid::from_u128(7));
+        (PoolId::of(tenant, &name), tenant, name)
     }
 
     fn command(&self, command: &model::Command) -> Command {
@@ -313,7 +319,11 @@ impl Lane {
             }
             model::Command::Close => Command::Close,
             model::Command::Advance => Command::Advance,
-            model::Command::Settle(_) => unreachable!("a state has a version as well"),
+            model::Command::License(key) => Command::License(Box::new(requests::key(key))),
+            model::Command::Withdraw => Command::Withdraw,
+            model::Command::Settle(_)
+            | model::Command::Upgrade { .. }
+            | model::Command::Import(_) => unreachable!("decided where it is prepared"),
             model::Command::PutPlan(_) | model::Command::PutOperation(_) => {
                 unreachable!("the catalogue is not decided by a pool")
             }

@@ -7,7 +7,7 @@ use proptest::sample::select;
 use super::steps::{AnchorShape, Landmark, LicenseShape, PutShape, When, when};
 use crate::model::{Builders, CREDIT, Field, LARGEST_AMOUNT, LicenseType};
 
-type TermsShape = (Field<&'static str>, Field<Builders>, Field<i64>);
+pub type TermsShape = (Field<&'static str>, Field<Builders>, Field<i64>);
 
 /// A PUT that names a plan: any other cannot make a pool.
 pub fn put_for_a_new_pool() -> BoxedStrategy<PutShape> {
@@ -41,6 +41,21 @@ pub fn put_on_a_paid_plan() -> BoxedStrategy<PutShape> {
         .boxed()
 }
 
+/// On a plan of the time before September 2025.
+pub fn put_on_a_legacy_plan() -> BoxedStrategy<PutShape> {
+    let plan = select(vec!["legacy_free", "legacy_pro", "legacy_team"]).prop_map(Field::Value);
+    (plan, few_builders(), licenses(), anchors())
+        .prop_map(|(plan, builders, license, anchor)| PutShape {
+            plan,
+            builders,
+            monthly_allowance: Field::LeftOut,
+            anchor,
+            license,
+            metadata: Field::LeftOut,
+        })
+        .boxed()
+}
+
 pub fn put() -> BoxedStrategy<PutShape> {
     let terms = prop_oneof![6 => fitting_terms(), 3 => some_terms(), 2 => no_terms()];
     let anchor = prop_oneof![12 => Just(AnchorShape::LeftOut), 1 => anchors()];
@@ -69,7 +84,7 @@ fn no_terms() -> impl Strategy<Value = TermsShape> {
 }
 
 /// Terms that are possible on the default plans.
-fn fitting_terms() -> BoxedStrategy<TermsShape> {
+pub fn fitting_terms() -> BoxedStrategy<TermsShape> {
     let free = select(vec!["free", "basic", "trial", "legacy_free", "legacy_pro"]);
     let paid = select(vec!["pro", "pro", "team", "legacy_team"]);
     let own = select(vec!["enterprise", "platinum"]);

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use crate::model;
 use crate::model::Field;
 
+/// The pool's own name: the customer that its licence keys are issued for.
+pub const POOL: &str = "6f1c";
+
 pub fn kind(kind: model::PoolKind) -> PoolKind {
     match kind {
         model::PoolKind::Workspace => PoolKind::Workspace,
@@ -104,8 +107,88 @@ fn license(given: &model::License) -> ledger::License {
         expires_at: given.expires_at,
         grace_until: given.grace_until,
         limits: None,
-        signed: None,
+        signed: given.signed.as_ref().map(|it| Box::new(signed(it))),
         follows_paid: false,
+        given_up: None,
+    }
+}
+
+fn signed(given: &model::Signed) -> ledger::Signed {
+    ledger::Signed {
+        fingerprint: label(&given.fingerprint.to_string()),
+        issued_at: given.issued_at,
+        features: Vec::new(),
+        withdrawn_at: None,
+    }
+}
+
+pub fn key(given: &model::Key) -> ledger::SignedLicense {
+    let customer = if given.for_this_customer {
+        POOL
+    } else {
+        "another"
+    };
+    ledger::SignedLicense {
+        customer: label(customer),
+        terms: terms(&given.terms),
+        license: license(&given.license),
+        signed: signed(&given.signed),
+        starts_at: given.starts_at,
+    }
+}
+
+fn terms(given: &model::Terms) -> ledger::Terms {
+    ledger::Terms {
+        plan: code(&given.plan),
+        builders: seats(given.builders),
+        monthly_allowance: given.monthly_allowance.map(credits),
+    }
+}
+
+pub fn upgrade(at: Time) -> ledger::Upgrade {
+    ledger::Upgrade {
+        at,
+        plans: ledger::Upgrade::default_plans(),
+    }
+}
+
+pub fn opening(given: &model::Opening) -> ledger::Opening {
+    let payments = given.payments.iter().zip(1_u128..);
+    ledger::Opening {
+        at: given.at,
+        terms: terms(&given.terms),
+        billing_anchor: given.billing_anchor,
+        cycle_start: given.cycle_start,
+        monthly_granted: credits(given.monthly_granted),
+        monthly_remaining: credits(given.monthly_remaining),
+        overdraft: credits(given.overdraft),
+        addons: given.addons.map(|addons| ledger::OpeningAddons {
+            granted: credits(addons.granted),
+            remaining: credits(addons.remaining),
+            expires_at: addons.expires_at,
+        }),
+        license: given.license.as_ref().map(license),
+        usage: given.usage.iter().map(usage).collect(),
+        payments: payments
+            .map(|(payment, number)| ledger::OpeningPayment {
+                id: Uuid::from_u128(1_000_000 + number).into(),
+                reference: label(&payment.reference),
+                credits: credits(payment.credits),
+                paid_at: payment.paid_at,
+                amount_cents: None,
+                currency: None,
+            })
+            .collect(),
+    }
+}
+
+fn usage(line: &model::OpeningUsage) -> ledger::OpeningUsage {
+    ledger::OpeningUsage {
+        attribution: attribution(&Some("add_feature".to_owned()), &None),
+        monthly: credits(line.monthly),
+        addon: credits(line.addon),
+        overdraft: credits(line.overdraft),
+        count: 3,
     }
 }
 

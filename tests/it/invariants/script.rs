@@ -3,7 +3,9 @@
 use chrono::{Datelike, Duration, NaiveDate, NaiveTime};
 use credit_ledger::ledger::{Book, Bought, Hold, Pool, Time, add_months};
 
+use super::keys;
 use super::lane::Lane;
+use super::openings;
 use super::payments::{Cents, PaymentShape};
 use super::steps::{Amount, AnchorShape, Landmark, Lasting, LicenseShape, PlanShape, PutShape};
 use super::steps::{Sign, Step, What, When};
@@ -39,6 +41,18 @@ impl Script {
     fn asked(&self, pool: Option<&Pool>, now: Time, what: &What) -> Asked {
         Asked::Command(match what {
             What::Put(shape) => Command::Put(put(pool, now, shape)),
+            What::License(shape) => {
+                let number = self.lines.len();
+                Command::License(Box::new(keys::key(pool, now, shape, number)))
+            }
+            What::LicenseAgain(which) => {
+                self.again(*which, |command| matches!(command, Command::License(_)))
+            }
+            What::Withdraw => Command::Withdraw,
+            What::Upgrade(when) => Command::Upgrade {
+                at: instant(pool, now, *when),
+            },
+            What::Import(shape) => Command::Import(Box::new(openings::opening(now, shape))),
             What::PutAgain(which) => {
                 self.again(*which, |command| matches!(command, Command::Put(_)))
             }
@@ -290,11 +304,12 @@ pub fn put(pool: Option<&Pool>, now: Time, shape: &PutShape) -> model::PutPool {
     }
 }
 
-fn license_of(pool: Option<&Pool>, now: Time, shape: &LicenseShape) -> model::License {
+pub fn license_of(pool: Option<&Pool>, now: Time, shape: &LicenseShape) -> model::License {
     model::License {
         license_type: shape.license_type,
         expires_at: shape.expires_at.map(|when| instant(pool, now, when)),
         grace_until: shape.grace_until.map(|when| instant(pool, now, when)),
+        signed: None,
     }
 }
 

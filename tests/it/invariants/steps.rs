@@ -9,17 +9,19 @@ use credit_ledger::ledger::Time;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop, prop_oneof};
 use proptest::sample::select;
 
+use super::keys::{self, KeyShape};
 use super::lane::Setting;
+use super::openings::{self, OpeningShape, import};
 use super::payments::{PaymentShape, purchase, settlement};
 use super::payments::{what_with_payments, when_payments_change};
-use super::puts::{put, put_for_a_new_pool, put_on_a_paid_plan};
+use super::puts::{put, put_for_a_new_pool, put_on_a_legacy_plan, put_on_a_paid_plan};
 use crate::model::{self, Bucket, Builders, CREDIT, Field, LicenseType, PoolKind, Round};
 
-/// A whole case: the setting, the PUT that makes the pool, and what happens then.
+/// A whole case: the setting, the request that makes the pool, and what happens then.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub setting: Setting,
-    pub made_by: PutShape,
+    pub made_by: What,
     pub steps: Vec<Step>,
 }
 
@@ -59,6 +61,13 @@ pub enum What {
     Put(PutShape),
     /// One of the PUTs so far, once more.
     PutAgain(usize),
+    License(KeyShape),
+    /// One of the keys so far, once more.
+    LicenseAgain(usize),
+    Withdraw,
+    /// To the plans after the legacy ones, at an instant of its own.
+    Upgrade(When),
+    Import(Box<OpeningShape>),
     Debit {
         amount: Option<Amount>,
         operation: Option<&'static str>,
@@ -173,6 +182,12 @@ pub enum Mix {
     Holds,
     /// Payments that are refunded and disputed while their credits are held and spent.
     Payments,
+    /// Licence keys, applied and given up, and what an instance does meanwhile.
+    Licenses,
+    /// Legacy plans, and the move to the ones after them.
+    Upgrades,
+    /// Pools that begin with another system's figures.
+    Imports,
 }
 
 impl Case {
@@ -180,7 +195,7 @@ impl Case {
     pub fn steps(&self) -> impl Iterator<Item = Step> {
         let creation = Step {
             when: When::Now,
-            what: What::Put(self.made_by.clone()),
+            what: self.made_by.clone(),
         };
         std::iter::once(creation).chain(self.steps.iter().cloned())
     }
@@ -189,14 +204,36 @@ impl Case {
 /// A case of at most so many steps.
 pub fn case(mix: Mix, most: usize) -> impl Strategy<Value = Case> {
     let made_by = match mix {
-        Mix::Everything | Mix::Puts => put_for_a_new_pool().boxed(),
-        Mix::Addons | Mix::Holds | Mix::Payments => put_on_a_paid_plan().boxed(),
+        Mix::Everything | Mix::Puts => put_for_a_new_pool().prop_map(What::Put).boxed(),
+        Mix::Addons | Mix::Holds | Mix::Payments => {
+            put_on_a_paid_plan().prop_map(What::Put).boxed()
+        }
+        Mix::Licenses => put_for_a_new_pool().prop_map(What::Put).boxed(),
+        Mix::Upgrades => put_on_a_legacy_plan().prop_map(What::Put).boxed(),
+        Mix::Imports => import(),
     };
     let steps = prop::collection::vec(step(mix), 1..=most);
-    (setting(), made_by, steps).prop_map(|(setting, made_by, steps)| Case {
-        setting,
-        made_by,
-        steps,
+    (setting(), made_by, steps, 0..10_u8).prop_map(move |(setting, made_by, steps, tenths)| {
+        // Only instances take licence keys.
+        let kind = match mix {
+            Mix::Licenses if tenths > 0 => PoolKind::Instance,
+            _ => setting.kind,
+        };
+        // A pool that is taken over lives on no test clock.
+        let on_clock = match mix {
+            Mix::Imports => false,
+            _ => setting.on_clock,
+        };
+        let setting = Setting {
+            kind,
+            on_clock,
+            ..setting
+        };
+        Case {
+            setting,
+            made_by,
+            steps,
+        }
     })
 }
 
@@ -239,6 +276,9 @@ fn step(mix: Mix) -> impl Strategy<Value = Step> {
         Mix::Puts => (when().boxed(), what_with_puts().boxed()),
         Mix::Holds => (when_holds_end().boxed(), what_with_holds().boxed()),
         Mix::Payments => (when_payments_change(), what_with_payments()),
+        Mix::Licenses => (keys::when_licences_end(), keys::what_with_keys()),
+        Mix::Upgrades => (keys::when_licences_end(), keys::what_with_upgrades()),
+        Mix::Imports => (when().boxed(), openings::what_after_an_import()),
     };
     (when, what).prop_map(|(when, what)| Step { when, what })
 }
@@ -463,7 +503,7 @@ pub fn adjustment() -> BoxedStrategy<What> {
 
 /// An edit never makes a plan custom: its pools would have no allowance, and the core then keeps
 /// what was granted last. Large counts of builders meet large plans only, where they are refused.
-fn plan() -> BoxedStrategy<What> {
+pub fn plan() -> BoxedStrategy<What> {
     let per_pool = (1..1_000_i64).prop_map(|credits| model::Allowance::PerPool(credits * CREDIT));
     let per_builder =
         (300..3_000_i64).prop_map(|credits| model::Allowance::PerBuilder(credits * CREDIT));

@@ -39,6 +39,8 @@ pub enum Kind {
     Clawback,
     ClawbackReversal,
     Adjustment,
+    Import,
+    Upgrade,
     Close,
 }
 
@@ -105,6 +107,8 @@ impl Kind {
             Self::Clawback => "clawback",
             Self::ClawbackReversal => "clawback_reversal",
             Self::Adjustment => "adjustment",
+            Self::Import => "import",
+            Self::Upgrade => "upgrade",
             Self::Close => "close",
         }
     }
@@ -147,7 +151,9 @@ pub fn addon_granted(entries: &[Entry], again: &[GrantedAgain], elsewhere: &[usi
     let mut granted = 0;
     for entry in entries {
         match entry.kind {
-            Kind::Purchase => granted += entry.moved(Account::IssuedAddon, Account::Addon),
+            Kind::Purchase | Kind::Import => {
+                granted += entry.moved(Account::IssuedAddon, Account::Addon)
+            }
             Kind::Reinstatement => {
                 let of_the_entry = again.iter().filter(|again| again.seq == entry.seq);
                 granted += of_the_entry.map(|again| again.credits).sum::<i64>();
@@ -171,6 +177,7 @@ pub fn addon_granted(entries: &[Entry], again: &[GrantedAgain], elsewhere: &[usi
             | Kind::Release
             | Kind::HoldExpiry
             | Kind::Adjustment
+            | Kind::Upgrade
             | Kind::Close => {}
         }
     }

@@ -11,19 +11,24 @@ mod catalogue;
 mod clawback;
 mod examples;
 mod hold;
+mod import;
 mod journal;
+mod license;
 mod parts;
 mod pool;
 mod purchase;
 mod put;
 mod refund;
 mod spend;
+mod upgrade;
 pub mod view;
 
 pub use catalogue::{Allowance, Catalogue, Operation, PlanVersion};
 pub use clawback::Settle;
 pub use hold::Hold;
+pub use import::{Opening, OpeningAddons, OpeningPayment, OpeningUsage};
 pub use journal::{Account, Entry, Kind, Transfer};
+pub use license::{Key, Signed};
 pub use purchase::{Adjustment, Bucket, Purchase};
 pub use put::{Builders, Change, Field, License, LicenseType, PutPool, Requested, Terms};
 pub use refund::RunRefund;
@@ -65,6 +70,16 @@ pub struct Model {
 #[derive(Clone, Debug)]
 pub enum Command {
     Put(PutPool),
+    /// Applies a signed licence.
+    License(Box<Key>),
+    /// Gives the signed licence up.
+    Withdraw,
+    /// Moves the pool from a legacy plan to the new ones.
+    Upgrade {
+        at: Instant,
+    },
+    /// Makes the pool from another system's figures.
+    Import(Box<Opening>),
     Debit(Debit),
     Hold(Hold),
     /// A hold goes by the number of the entry that opened it.
@@ -173,6 +188,14 @@ pub enum Answer {
     Closed {
         seq: usize,
     },
+    /// `None` where there was nothing to move.
+    Upgraded {
+        seq: Option<usize>,
+    },
+    Imported {
+        /// Before anything that was due since.
+        version: usize,
+    },
     CatalogueStored,
     Advanced {
         version: usize,
@@ -193,9 +216,16 @@ impl Model {
     /// its own.
     pub fn apply(&mut self, now: Instant, command: &Command) -> Answer {
         let now = self.not_before_the_last_entry(now);
+        if let Command::Upgrade { at } = command {
+            // What is due after its own instant comes after it.
+            return self.upgrade(now, *at).unwrap_or_else(Answer::Refused);
+        }
         self.advance(now);
         let decided = match command {
             Command::Put(body) => self.put(now, body),
+            Command::License(key) => self.apply_key(now, key),
+            Command::Withdraw => self.withdraw(now),
+            Command::Import(opening) => self.import(now, opening),
             Command::Debit(debit) => self.debit(now, debit),
             Command::Hold(hold) => self.hold(now, hold),
             Command::ExtendHold {
@@ -225,9 +255,11 @@ impl Model {
             Command::Close => self.close(now),
             Command::PutPlan(version) => self.catalogue.put_plan(now, version),
             Command::PutOperation(operation) => self.catalogue.put_operation(operation),
-            Command::Advance => self.existing().map(|pool| Answer::Advanced {
-                version: pool.version(),
-            }),
+            Command::Advance | Command::Upgrade { .. } => {
+                self.existing().map(|pool| Answer::Advanced {
+                    version: pool.version(),
+                })
+            }
         };
         decided.unwrap_or_else(Answer::Refused)
     }

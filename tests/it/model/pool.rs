@@ -7,6 +7,7 @@ use super::calendar::add_months;
 use super::clawback::Settle;
 use super::hold::PlacedHold;
 use super::journal::{GrantedAgain, addon_granted, balance_of};
+use super::license::{Memory, Withdrawn};
 use super::parts::Origin;
 use super::purchase::LostAddons;
 use super::refund::{BookedDebit, Unused};
@@ -23,6 +24,8 @@ pub struct Pool {
     /// What cycles are counted from now: the last restart or licence end moves it.
     pub anchor: Instant,
     pub cycle: i64,
+    /// Where that is not where the cycle starts by the anchor.
+    pub cycle_began_at: Option<Instant>,
     /// The entry that opened the current cycle.
     pub cycle_opened_by: usize,
     pub in_force: Terms,
@@ -35,6 +38,8 @@ pub struct Pool {
     /// this is so, a licence in `requested` is one that has ended, and is not due again.
     pub fallen_back: bool,
     pub first_trial_at: Option<Instant>,
+    pub memory: Memory,
+    pub withdrawn: Option<Withdrawn>,
     pub addon_expires_at: Option<Instant>,
     /// The live add-on pool, by the entry that opened it: several where late payments made them
     /// one, none while there is no add-on pool.
@@ -121,12 +126,44 @@ impl Requested {
 }
 
 impl Pool {
+    /// Before its first entry: the terms that are requested, and nothing granted.
+    pub fn blank(anchor: Instant, requested: Requested, version: PlanVersion) -> Self {
+        Self {
+            billing_anchor: anchor,
+            anchor,
+            cycle: 0,
+            cycle_began_at: None,
+            cycle_opened_by: 1,
+            in_force: requested.terms.clone(),
+            version,
+            granted: 0,
+            pending: None,
+            requested,
+            fallen_back: false,
+            first_trial_at: None,
+            memory: Memory::default(),
+            withdrawn: None,
+            addon_expires_at: None,
+            live_addon_pools: vec![],
+            lost_addons: None,
+            granted_again: vec![],
+            clawed_elsewhere: vec![],
+            purchases: vec![],
+            holds: vec![],
+            debits: vec![],
+            unused: vec![],
+            closed: false,
+            journal: vec![],
+        }
+    }
+
     pub fn version(&self) -> usize {
         self.journal.len()
     }
 
     pub fn cycle_start(&self) -> Instant {
-        add_months(self.anchor, self.cycle)
+        let by_the_anchor = add_months(self.anchor, self.cycle);
+        self.cycle_began_at.unwrap_or(by_the_anchor)
     }
 
     pub fn cycle_end(&self) -> Instant {
@@ -293,6 +330,7 @@ impl Pool {
             Account::IssuedMonthly.to(Account::Monthly, granted),
             Account::Monthly.to(Account::Overdraft, repaid_by_grant),
         ];
+        self.cycle_began_at = None;
         self.granted = granted;
         self.in_force = terms;
         self.version = version;

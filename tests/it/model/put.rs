@@ -2,7 +2,7 @@
 
 use super::calendar::cycle_containing;
 use super::pool::Pool;
-use super::{Answer, BALANCE_LIMIT, Code, Instant, Kind, LARGEST_AMOUNT, Model};
+use super::{Answer, BALANCE_LIMIT, Code, Instant, Kind, LARGEST_AMOUNT, Model, Signed};
 use std::cmp::Ordering;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct License {
     pub license_type: LicenseType,
     pub expires_at: Option<Instant>,
     pub grace_until: Option<Instant>,
+    /// Of a licence that came as a key.
+    pub signed: Option<Signed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +97,17 @@ impl<T: Clone> Field<T> {
     }
 }
 
+impl Change {
+    /// What a pool that was granted so much before was granted after.
+    pub fn between(before: i64, after: i64) -> Self {
+        match after.cmp(&before) {
+            Ordering::Greater => Self::Increase,
+            Ordering::Less => Self::Decrease,
+            Ordering::Equal => Self::Equal,
+        }
+    }
+}
+
 impl License {
     pub fn is_trial(&self) -> bool {
         self.license_type == LicenseType::Trial
@@ -105,6 +118,10 @@ impl Model {
     pub(super) fn put(&mut self, now: Instant, body: &PutPool) -> Result<Answer, Code> {
         if self.pool.as_ref().is_some_and(|pool| pool.closed) {
             return Err("pool_closed");
+        }
+        let signed = self.pool.as_ref().and_then(Pool::signed);
+        if signed.is_some() && body.names_what_a_licence_says() {
+            return Err("licensed");
         }
         let request = self.compose(now, body)?;
         let change = match &self.pool {
@@ -118,12 +135,14 @@ impl Model {
                 self.update(now, body, request)?
             }
         };
-        let version = self.existing()?.version();
+        let pool = self.writable()?;
+        pool.remember(&body.license);
+        let version = pool.version();
         Ok(Answer::Put { change, version })
     }
 
     /// The whole request that this body, together with the last one, comes to.
-    fn compose(&self, now: Instant, body: &PutPool) -> Result<Requested, Code> {
+    pub(super) fn compose(&self, now: Instant, body: &PutPool) -> Result<Requested, Code> {
         let last = self.pool.as_ref().map(|pool| &pool.requested);
         let plan = match (&body.plan, last) {
             (Field::Value(plan), _) => plan.clone(),
@@ -197,38 +216,28 @@ impl Model {
             Field::LeftOut | Field::Null => now,
         };
         let mut pool = Pool {
-            billing_anchor: anchor,
-            anchor,
             cycle: cycle_containing(now, anchor),
-            cycle_opened_by: 1,
-            in_force: terms.clone(),
-            version: version.clone(),
-            granted: 0,
-            pending: None,
-            requested: request,
             fallen_back: ended,
             first_trial_at,
-            addon_expires_at: None,
-            live_addon_pools: vec![],
-            lost_addons: None,
-            granted_again: vec![],
-            clawed_elsewhere: vec![],
-            purchases: vec![],
-            holds: vec![],
-            debits: vec![],
-            unused: vec![],
-            closed: false,
-            journal: vec![],
+            ..Pool::blank(anchor, request, version.clone())
         };
+        pool.remember(&body.license);
         pool.open_cycle(Kind::Open, now, terms, version);
         self.pool = Some(pool);
         Ok(Change::Created)
     }
 
-    fn update(&mut self, now: Instant, body: &PutPool, request: Requested) -> Result<Change, Code> {
+    pub(super) fn update(
+        &mut self,
+        now: Instant,
+        body: &PutPool,
+        request: Requested,
+    ) -> Result<Change, Code> {
         let pool = self.existing()?;
         let first_trial_at = trial_start(&request, pool.first_trial_at, now);
-        if has_ended(&request, first_trial_at, now) {
+        // One that a pool fell back from before is no news.
+        let is_news = !pool.fallen_back || matches!(body.license, Field::Value(_));
+        if is_news && has_ended(&request, first_trial_at, now) {
             return self.update_with_ended_licence(now, request, first_trial_at);
         }
         let brings_back =
@@ -308,16 +317,12 @@ impl Model {
         pool.first_trial_at = first_trial_at;
         let granted_before = pool.granted;
         pool.fall_back(now, kind, &catalogue, Kind::TermsChange);
-        Ok(match pool.granted.cmp(&granted_before) {
-            Ordering::Greater => Change::Increase,
-            Ordering::Less => Change::Decrease,
-            Ordering::Equal => Change::Equal,
-        })
+        Ok(Change::between(granted_before, pool.granted))
     }
 }
 
 /// When the pool's first trial began, this request included. It never begins again.
-fn trial_start(request: &Requested, earlier: Option<Instant>, now: Instant) -> Option<Instant> {
+pub fn trial_start(request: &Requested, earlier: Option<Instant>, now: Instant) -> Option<Instant> {
     let is_trial = request.license.is_some_and(|license| license.is_trial());
     earlier.or(is_trial.then_some(now))
 }

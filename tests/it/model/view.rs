@@ -192,6 +192,9 @@ impl Pool {
 
     fn license_status(&self, now: Instant) -> LicenseStatus {
         let ended_after_closing = self.license_end().is_some_and(|end| end <= now);
+        if self.fallen_back && self.memory.given_up {
+            return LicenseStatus::None;
+        }
         if self.fallen_back || ended_after_closing {
             return LicenseStatus::Expired;
         }

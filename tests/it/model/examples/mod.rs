@@ -6,6 +6,8 @@ mod credits;
 mod expiries;
 mod holds;
 mod refunds;
+mod takeovers;
+
 mod terms;
 
 use super::*;
@@ -48,6 +50,7 @@ fn licensed(body: PutPool, license_type: LicenseType, expires_at: Option<Instant
         license_type,
         expires_at,
         grace_until: None,
+        signed: None,
     };
     PutPool {
         license: Field::Value(license),

@@ -297,6 +297,7 @@ fn every_type_of_licence_ends_at_its_grace_if_it_has_one() {
             license_type,
             expires_at: Some(at("2026-01-20 00:00")),
             grace_until: Some(at("2026-01-25 00:00")),
+            signed: None,
         };
         let body = PutPool {
             license: Field::Value(license),
