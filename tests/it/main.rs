@@ -15,6 +15,8 @@ mod explain;
 mod faults;
 mod hold_requests;
 mod holds;
+mod import;
+mod import_files;
 mod invariants;
 mod isolation;
 mod model;
