@@ -8,6 +8,7 @@ mod captures;
 mod catalogue;
 mod checkouts;
 mod clocks;
+mod compare;
 mod concurrency;
 mod debits;
 mod errors;
