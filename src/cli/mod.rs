@@ -2,9 +2,11 @@
 
 mod bench;
 mod client;
+mod compare;
 mod database;
 mod demo;
 mod health;
+mod import;
 mod keys;
 mod migrate;
 mod reconcile;
@@ -48,6 +50,10 @@ enum CommandLine {
     Reconcile(reconcile::Arguments),
     /// Move pools on legacy plans to the plans that came after them; exit 1 if any could not be
     Upgrade(upgrade::Arguments),
+    /// Take over pools from another system, as they stand there; exit 1 if any was refused
+    Import(import::Arguments),
+    /// Hold the pools of another system against the ledger; exit 1 if anything differs
+    Compare(compare::Arguments),
     /// List or make tenants
     Tenants(tenants::Arguments),
     /// List, make or revoke a tenant's API keys
@@ -101,6 +107,8 @@ fn settings(command: &CommandLine) -> Result<Config, ConfigError> {
         | CommandLine::Verify(_)
         | CommandLine::Reconcile(_)
         | CommandLine::Upgrade(_)
+        | CommandLine::Import(_)
+        | CommandLine::Compare(_)
         | CommandLine::Tenants(_)
         | CommandLine::Keys(_)
         | CommandLine::Demo
@@ -115,6 +123,8 @@ async fn run(command: CommandLine, config: Config) -> anyhow::Result<ExitCode> {
         CommandLine::Verify(arguments) => verify::run(&config, arguments).await,
         CommandLine::Reconcile(arguments) => reconcile::run(&config, arguments).await,
         CommandLine::Upgrade(arguments) => upgrade::run(&config, arguments).await,
+        CommandLine::Import(arguments) => import::run(&config, arguments).await,
+        CommandLine::Compare(arguments) => compare::run(&config, arguments).await,
         CommandLine::Tenants(arguments) => tenants::run(&config, arguments).await,
         CommandLine::Keys(arguments) => keys::run(&config, arguments).await,
         CommandLine::Demo => demo::run(config).await,

@@ -145,7 +145,11 @@ impl PoolJobs {
         };
         let jobs = self.envelopes.iter().map(|envelope| &envelope.job);
         let answers = jobs.map(|job| bench.decide(job)).collect();
-        let book = bench.book.filter(|book| !book.entries().is_empty());
+        // Who only asks what would happen books nothing, not even what is due.
+        let only_told = self.envelopes.iter().all(|envelope| envelope.job.dry_run);
+        let book = bench
+            .book
+            .filter(|book| !book.entries().is_empty() && !only_told);
         Decided {
             book,
             purchases: bench.purchases,
@@ -214,7 +218,10 @@ impl Bench<'_> {
             (Command::Upgrade(upgrade), Some(book)) => upgrade.instant(book.pool(), now),
             _ => now,
         };
-        self.pass(at);
+        // A pool that is there is not imported again: it stays as it is.
+        if !matches!(job.command, Command::Import(_)) {
+            self.pass(at);
+        }
         self.replay(&job.actor)
             .unwrap_or_else(|| self.decide_anew(job).map_err(LaneError::Refused))
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{TextError, Time};
+use super::{Label, TextError, Time};
 
 /// The bits of a UUID that its version and variant leave free, without the leading timestamp.
 const FREE_BITS: u128 = (1 << 74) - 1;
@@ -75,14 +75,7 @@ impl PoolId {
     /// The id of a tenant's pool. Another tenant's pool of the same name has another id.
     #[must_use]
     pub fn of(tenant: TenantId, name: &PoolName) -> Self {
-        let hash = Sha256::new()
-            .chain_update(b"credit-ledger pool\0")
-            .chain_update(tenant.0.as_bytes())
-            .chain_update(name.to_string())
-            .finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash[..16]);
-        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+        Self(derived(b"credit-ledger pool\0", tenant, &name.to_string()))
     }
 
     /// A number in which pools of one instant are far apart: the id's free bits.
@@ -91,6 +84,27 @@ impl PoolId {
         let high = bits.checked_shr(64).unwrap_or_default() & 0xfff;
         high.checked_shl(62).unwrap_or_default() | (bits & LOW_BITS)
     }
+}
+
+impl PurchaseId {
+    /// The id of a payment that another system credited: the same however often it is imported.
+    #[must_use]
+    pub fn of_imported(tenant: TenantId, reference: &Label) -> Self {
+        let kind = b"credit-ledger imported payment\0";
+        Self(derived(kind, tenant, reference.as_str()))
+    }
+}
+
+/// An id made from a tenant's own name of something.
+fn derived(kind: &[u8], tenant: TenantId, name: &str) -> Uuid {
+    let hash = Sha256::new()
+        .chain_update(kind)
+        .chain_update(tenant.0.as_bytes())
+        .chain_update(name)
+        .finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 impl EntryId {
@@ -253,6 +267,17 @@ mod tests {
         assert_eq!(pool("workspace:a"), pool("workspace:a"));
         assert_ne!(pool("workspace:a"), pool("instance:a"));
         assert_ne!(pool("workspace:a"), other_tenant);
+    }
+
+    #[test]
+    fn an_imported_payment_has_one_id_in_each_tenant() {
+        let label = |text: &str| text.parse::<Label>().expect("a good reference");
+        let id = |tenant, reference| {
+            PurchaseId::of_imported(TenantId(Uuid::from_u128(tenant)), &label(reference))
+        };
+        assert_eq!(id(7, "pi_1"), id(7, "pi_1"));
+        assert_ne!(id(7, "pi_1"), id(7, "pi_2"));
+        assert_ne!(id(7, "pi_1"), id(8, "pi_1"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use super::deadline::{within, within_scan};
 use super::rows::{ENTRY_COLUMNS, EntryRow};
@@ -60,6 +61,36 @@ static ENTRY_BY_NUMBER: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Store {
+    /// The last entry of each of these pools up to an instant, of those that had one.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn last_entries(
+        &self,
+        pools: &[PoolId],
+        instant: Time,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let ids: Vec<Uuid> = pools.iter().map(|pool| pool.uuid()).collect();
+        let statement = format!(
+            "SELECT {ENTRY_COLUMNS}
+            FROM unnest($1::uuid[]) AS k (pool_id)
+            JOIN LATERAL (
+                SELECT *
+                FROM entries
+                WHERE pool_id = k.pool_id
+                    AND at <= $2
+                ORDER BY seq DESC
+                LIMIT 1
+            ) AS e ON true"
+        );
+        let read = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(ids)
+            .bind(instant)
+            .fetch_all(self.scans());
+        let rows: Vec<EntryRow> = within_scan(async { Ok(read.await?) }).await?;
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
     /// The entry of a pool that has this id.
     ///
     /// # Errors

@@ -135,7 +135,7 @@ async fn try_grant_role(
             "GRANT INSERT, UPDATE ON pools, holds, tenants, api_keys, plans, operations, \
              addon_terms, test_clocks TO {ROLE}"
         ),
-        format!("GRANT INSERT ON plan_versions TO {ROLE}"),
+        format!("GRANT INSERT ON plan_versions, imports TO {ROLE}"),
         format!("GRANT INSERT, DELETE ON payment_claims, promo_redemptions TO {ROLE}"),
         format!("GRANT INSERT, UPDATE ON stripe_settings, promo_codes TO {ROLE}"),
         format!("GRANT INSERT, UPDATE, DELETE ON checkouts TO {ROLE}"),

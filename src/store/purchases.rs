@@ -1,6 +1,8 @@
 //! Purchases as they are listed, and the claims that let a payment be credited once for a tenant.
 //! Booking a purchase is the lane's: see `batch`.
 
+use std::collections::HashMap;
+
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -282,6 +284,87 @@ impl Store {
         // Absent only when the winner gave its claim up in this moment: whoever asks tries again.
         let found = self.find_claim(tenant, reference).await?;
         found.ok_or_else(StoreError::timed_out)
+    }
+
+    /// The claims on payments that are there.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn find_claims(
+        &self,
+        tenant: TenantId,
+        references: &[&Label],
+    ) -> Result<HashMap<Label, Claim>, StoreError> {
+        let references: Vec<&str> = references.iter().map(|it| it.as_str()).collect();
+        let read = sqlx::query_as(
+            r"
+            SELECT payment_reference, pool_id, credits, purchase_id
+            FROM payment_claims
+            WHERE tenant_id = $1
+                AND payment_reference = ANY($2)
+            ",
+        )
+        .bind(tenant.uuid())
+        .bind(references)
+        .fetch_all(self.db());
+        let rows: Vec<(String, Uuid, i64, Uuid)> = within(async { Ok(read.await?) }).await?;
+        let claim = |(reference, pool, units, purchase): (String, Uuid, i64, Uuid)| {
+            let corrupt = |column| StoreError::Corrupt {
+                table: "payment_claims",
+                column,
+                id: reference.clone(),
+            };
+            let label = reference.parse();
+            let label = label.map_err(|_| corrupt("payment_reference"))?;
+            let credits = Credits::from_units(units).ok_or_else(|| corrupt("credits"))?;
+            let claim = Claim {
+                pool: pool.into(),
+                credits,
+                purchase: purchase.into(),
+            };
+            Ok((label, claim))
+        };
+        rows.into_iter().map(claim).collect()
+    }
+
+    /// As [`Self::claim_payment`] for many at once, of different references. Gives the claims that
+    /// count.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn claim_payments(
+        &self,
+        tenant: TenantId,
+        claims: &[(Label, Claim)],
+        now: Time,
+    ) -> Result<HashMap<Label, Claim>, StoreError> {
+        // In one order, so that two that claim the same cannot deadlock.
+        let mut sorted: Vec<&(Label, Claim)> = claims.iter().collect();
+        sorted.sort_unstable_by_key(|(reference, _)| reference);
+        let references: Vec<&Label> = sorted.iter().map(|(reference, _)| reference).collect();
+        let texts: Vec<&str> = references.iter().map(|it| it.as_str()).collect();
+        let pools: Vec<Uuid> = sorted.iter().map(|(_, it)| it.pool.uuid()).collect();
+        let credits: Vec<i64> = sorted.iter().map(|(_, it)| it.credits.units()).collect();
+        let ids: Vec<Uuid> = sorted.iter().map(|(_, it)| it.purchase.uuid()).collect();
+        let write = sqlx::query(
+            r"
+            INSERT INTO payment_claims
+                (tenant_id, payment_reference, pool_id, credits, purchase_id, claimed_at)
+            SELECT $1, c.reference, c.pool_id, c.credits, c.purchase_id, $6
+            FROM unnest($2::text[], $3::uuid[], $4::bigint[], $5::uuid[])
+                AS c (reference, pool_id, credits, purchase_id)
+            ON CONFLICT (tenant_id, payment_reference) DO NOTHING
+            ",
+        )
+        .bind(tenant.uuid())
+        .bind(texts)
+        .bind(pools)
+        .bind(credits)
+        .bind(ids)
+        .bind(now)
+        .execute(self.db());
+        within(async { Ok(write.await?) }).await?;
+        self.find_claims(tenant, &references).await
     }
 
     /// Gives a claim up, when the pool was closed before its purchase was booked: a refused

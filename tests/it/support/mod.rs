@@ -2,6 +2,7 @@
 //! hand, or as a process of its own.
 
 pub mod client;
+pub mod files;
 pub mod postgres;
 pub mod process;
 pub mod stripe;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use client::{Client, OPERATOR_KEY, Reply};
+pub use files::Folder;
 pub use postgres::Database;
 pub use stripe::Stripe;
 

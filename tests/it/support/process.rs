@@ -129,6 +129,14 @@ pub async fn run_with(
     )
 }
 
+/// Starts a command of the binary and leaves it running; dropped, it is killed.
+pub fn spawn(arguments: &[&str], url: &str) -> Child {
+    let (first, rest) = arguments.split_first().expect("a command");
+    let mut command = command(first, url);
+    let command = command.args(rest).stdout(Stdio::null());
+    command.spawn().expect("the binary starts")
+}
+
 /// Verifies all books: the exit code says whether they are right.
 pub async fn verify(url: &str) -> (Option<i32>, String) {
     run(&["verify", "--json"], url).await
