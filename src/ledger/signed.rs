@@ -85,7 +85,7 @@ impl SignedLicense {
 
     /// Whether it was withdrawn from the pool less than a month ago: its cycle was granted then, so
     /// it comes back without another grant (invariant no minting).
-    fn comes_back(&self, pool: &Pool, now: Time) -> bool {
+    pub(super) fn comes_back(&self, pool: &Pool, now: Time) -> bool {
         let last = pool.license.as_ref().and_then(|last| last.signed.as_ref());
         last.is_some_and(|last| {
             let withdrawn_at = last.withdrawn_at;
