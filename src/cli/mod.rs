@@ -8,6 +8,7 @@ mod health;
 mod keys;
 mod migrate;
 mod reconcile;
+mod rehearse;
 mod serve;
 mod table;
 mod tenants;
@@ -45,6 +46,8 @@ enum CommandLine {
     Verify(verify::Arguments),
     /// Hold the payment provider's payments against the books; exit 1 if differences remain
     Reconcile(reconcile::Arguments),
+    /// Replay the past usage under other plans or prices: who would run out, and when
+    Rehearse(rehearse::Arguments),
     /// List or make tenants
     Tenants(tenants::Arguments),
     /// List, make or revoke a tenant's API keys
@@ -97,6 +100,7 @@ fn settings(command: &CommandLine) -> Result<Config, ConfigError> {
         | CommandLine::Migrate
         | CommandLine::Verify(_)
         | CommandLine::Reconcile(_)
+        | CommandLine::Rehearse(_)
         | CommandLine::Tenants(_)
         | CommandLine::Keys(_)
         | CommandLine::Demo
@@ -110,6 +114,7 @@ async fn run(command: CommandLine, config: Config) -> anyhow::Result<ExitCode> {
         CommandLine::Migrate => migrate::run(&config).await,
         CommandLine::Verify(arguments) => verify::run(&config, arguments).await,
         CommandLine::Reconcile(arguments) => reconcile::run(&config, arguments).await,
+        CommandLine::Rehearse(arguments) => rehearse::run(&config, arguments).await,
         CommandLine::Tenants(arguments) => tenants::run(&config, arguments).await,
         CommandLine::Keys(arguments) => keys::run(&config, arguments).await,
         CommandLine::Demo => demo::run(config).await,
