@@ -116,25 +116,25 @@ fn refuse(lines: &[String]) -> ExitCode {
 
 fn read_files(arguments: &Arguments) -> Result<TrialPrices, Vec<String>> {
     let mut prices = TrialPrices::default();
+    let said = |TrialError(lines)| lines;
     if let Some(path) = &arguments.plans {
-        let added = prices.add_plans(&read_file(path)?);
-        added.map_err(|error| name_file(path, &error))?;
+        let (name, text) = read_file(path)?;
+        prices.add_plans(name, &text).map_err(said)?;
     }
     if let Some(path) = &arguments.operations {
-        let added = prices.add_operations(&read_file(path)?);
-        added.map_err(|error| name_file(path, &error))?;
+        let (name, text) = read_file(path)?;
+        prices.add_operations(name, &text).map_err(said)?;
     }
     Ok(prices)
 }
 
-fn read_file(path: &Path) -> Result<String, Vec<String>> {
-    let read = std::fs::read_to_string(path);
-    read.map_err(|error| vec![format!("{}: {error}", path.display())])
-}
-
-fn name_file(path: &Path, TrialError(lines): &TrialError) -> Vec<String> {
-    let named = |line| format!("{}: {line}", path.display());
-    lines.iter().map(named).collect()
+/// A file's name, and what is in it.
+fn read_file(path: &Path) -> Result<(String, String), Vec<String>> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(vec![format!("{name}: {error}")]),
+    }
 }
 
 /// What was found, or what is wrong with the files for one of the tenants.

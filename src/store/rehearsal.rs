@@ -198,7 +198,7 @@ async fn rehearse_pool(
         return Ok(Err(fault));
     }
     let mut last = first - 1;
-    loop {
+    while last < pool.seq {
         let entries: Vec<EntryRow> = sqlx::query_as(ALL_ENTRIES.as_str())
             .bind(pool.id.uuid())
             .bind(last)

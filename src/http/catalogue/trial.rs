@@ -20,37 +20,42 @@ use crate::ledger::{Catalogue, Code, Credits, Plan, PlanCode, Time};
 pub struct TrialPrices {
     plans: Vec<(PlanCode, PlanRequest)>,
     operations: Vec<(Code, OperationRequest)>,
+    /// What the files are called.
+    plans_from: String,
+    operations_from: String,
 }
 
-/// What is wrong with them, line by line, each naming the code and the field.
+/// What is wrong with them, line by line, each naming the file, the code and the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct TrialError(pub Vec<String>);
 
 impl TrialPrices {
-    /// Adds plans: a JSON object from code to body, or an array of bodies with a `code`.
+    /// Adds the plans of a file: a JSON object from code to body, or an array of bodies with a
+    /// `code`.
     ///
     /// # Errors
-    /// It is not that; each line names the code and the field.
-    pub fn add_plans(&mut self, json: &str) -> Result<(), TrialError> {
-        for (code, body) in read::<PlanRequest>(json)? {
-            if body.says_when() {
-                let line = format!(
-                    "{code}: effective_at: must be left out: a plan is tried out in the whole window"
-                );
-                return Err(TrialError(vec![line]));
-            }
-            self.plans.push((code, body));
+    /// It is not that; each line names the file, the code and the field.
+    pub fn add_plans(&mut self, file: String, json: &str) -> Result<(), TrialError> {
+        self.plans = read(&file, json)?;
+        let dated = self.plans.iter().find(|(_, body)| body.says_when());
+        if let Some((code, _)) = dated {
+            let message = "must be left out: a plan is tried out in the whole window";
+            return Err(TrialError(vec![format!(
+                "{file}: {code}: effective_at: {message}"
+            )]));
         }
+        self.plans_from = file;
         Ok(())
     }
 
-    /// Adds operations, likewise.
+    /// Adds the operations of a file, likewise.
     ///
     /// # Errors
-    /// It is not that; each line names the code and the field.
-    pub fn add_operations(&mut self, json: &str) -> Result<(), TrialError> {
-        self.operations.extend(read::<OperationRequest>(json)?);
+    /// It is not that; each line names the file, the code and the field.
+    pub fn add_operations(&mut self, file: String, json: &str) -> Result<(), TrialError> {
+        self.operations = read(&file, json)?;
+        self.operations_from = file;
         Ok(())
     }
 
@@ -58,7 +63,7 @@ impl TrialPrices {
     /// force at all times. What this tenant does not have but one of `others` does is left out.
     ///
     /// # Errors
-    /// The rules of the PUTs; each line names the code and the field.
+    /// The rules of the PUTs; each line names the file, the code and the field.
     pub fn over(
         &self,
         sold: &Catalogue,
@@ -79,7 +84,7 @@ impl TrialPrices {
             }
             match body.decide(code.clone(), sold, now) {
                 Ok(decision) => drop(other.plans.insert(code.clone(), newest(decision.plan))),
-                Err(problem) => wrong.extend(lines(code, &problem)),
+                Err(problem) => wrong.extend(lines(&self.plans_from, code, &problem)),
             }
         }
         for (code, body) in &self.operations {
@@ -90,7 +95,7 @@ impl TrialPrices {
             }
             match body.clone().or_as(known).read() {
                 Ok(operation) => drop(other.operations.insert(code.clone(), operation)),
-                Err(problem) => wrong.extend(lines(code, &problem)),
+                Err(problem) => wrong.extend(lines(&self.operations_from, code, &problem)),
             }
         }
         match wrong.is_empty() {
@@ -106,45 +111,45 @@ fn newest(plan: Plan) -> Plan {
     Plan { versions, ..plan }
 }
 
-fn lines(code: &Code, problem: &Problem) -> Vec<String> {
+fn lines(file: &str, code: &Code, problem: &Problem) -> Vec<String> {
     let body = serde_json::to_value(problem.body("")).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let errors = body["errors"].as_array().cloned().unwrap_or_default();
     if errors.is_empty() {
-        return vec![format!("{code}: {}", text(&body["detail"]))];
+        return vec![format!("{file}: {code}: {}", text(&body["detail"]))];
     }
     let line = |error: &Value| {
         let (field, message) = (text(&error["field"]), text(&error["message"]));
-        format!("{code}: {field}: {message}")
+        format!("{file}: {code}: {field}: {message}")
     };
     errors.iter().map(line).collect()
 }
 
 /// Bodies by code.
-fn read<T: DeserializeOwned>(json: &str) -> Result<Vec<(Code, T)>, TrialError> {
-    let one = |line: String| TrialError(vec![line]);
-    let bodies: Bodies = serde_json::from_str(json).map_err(|error| one(error.to_string()))?;
+fn read<T: DeserializeOwned>(file: &str, json: &str) -> Result<Vec<(Code, T)>, TrialError> {
+    let bodies = serde_json::from_str(json);
+    let Bodies(bodies) = bodies.map_err(|error| TrialError(vec![format!("{file}: {error}")]))?;
     let mut found: Vec<(Code, T)> = Vec::new();
     let mut wrong = Vec::new();
-    for (code, body) in bodies.0 {
+    for (code, body) in bodies {
         let parsed = match code.parse::<Code>() {
             Ok(parsed) if found.iter().any(|(known, _)| *known == parsed) => {
-                wrong.push(format!("{code}: is there twice"));
+                wrong.push(format!("{file}: {code}: is there twice"));
                 continue;
             }
             Ok(parsed) => parsed,
             Err(error) => {
-                wrong.push(format!("{code:?}: code: {error}"));
+                wrong.push(format!("{file}: {code:?}: code: {error}"));
                 continue;
             }
         };
         match parse_json::<T>(body.as_bytes()) {
             Ok(body) => found.push((parsed, body)),
-            Err(problem) => wrong.extend(lines(&parsed, &problem)),
+            Err(problem) => wrong.extend(lines(file, &parsed, &problem)),
         }
     }
     if found.is_empty() && wrong.is_empty() {
-        wrong.push("names nothing to try out".to_owned());
+        wrong.push(format!("{file}: names nothing to try out"));
     }
     match wrong.is_empty() {
         true => Ok(found),
