@@ -1,5 +1,6 @@
 //! What is rehearsed of each kind of entry.
 
+mod holds_imports_licences;
 mod random;
 
 use super::*;
