@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod migrate;
 mod reconcile;
+mod rehearse;
 mod serve;
 mod table;
 mod tenants;
@@ -54,6 +55,8 @@ enum CommandLine {
     Import(import::Arguments),
     /// Hold the pools of another system against the ledger; exit 1 if anything differs
     Compare(compare::Arguments),
+    /// Replay the past usage under other plans or prices: who would run out, and when
+    Rehearse(rehearse::Arguments),
     /// List or make tenants
     Tenants(tenants::Arguments),
     /// List, make or revoke a tenant's API keys
@@ -109,6 +112,7 @@ fn settings(command: &CommandLine) -> Result<Config, ConfigError> {
         | CommandLine::Upgrade(_)
         | CommandLine::Import(_)
         | CommandLine::Compare(_)
+        | CommandLine::Rehearse(_)
         | CommandLine::Tenants(_)
         | CommandLine::Keys(_)
         | CommandLine::Demo
@@ -125,6 +129,7 @@ async fn run(command: CommandLine, config: Config) -> anyhow::Result<ExitCode> {
         CommandLine::Upgrade(arguments) => upgrade::run(&config, arguments).await,
         CommandLine::Import(arguments) => import::run(&config, arguments).await,
         CommandLine::Compare(arguments) => compare::run(&config, arguments).await,
+        CommandLine::Rehearse(arguments) => rehearse::run(&config, arguments).await,
         CommandLine::Tenants(arguments) => tenants::run(&config, arguments).await,
         CommandLine::Keys(arguments) => keys::run(&config, arguments).await,
         CommandLine::Demo => demo::run(config).await,

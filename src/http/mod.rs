@@ -65,6 +65,7 @@ use auth::OperatorKey;
 use problem::Problem;
 use tooljet_cycles::Cycles;
 
+pub use catalogue::{TrialError, TrialPrices};
 pub use health::Readiness;
 pub use server::serve;
 

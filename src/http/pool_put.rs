@@ -145,13 +145,10 @@ impl LicenseRequest {
             (_, None) | (Some(_), Some(_)) => {}
         }
         License {
-            kind: self.kind,
             expires_at: expires_at.map(|DayEnd(at)| at),
             grace_until: grace_until.map(|DayEnd(at)| at),
             limits: self.limits.map(|Object(limits)| limits),
-            signed: None,
-            follows_paid: false,
-            given_up: None,
+            ..License::of(self.kind)
         }
     }
 }

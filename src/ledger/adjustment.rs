@@ -37,7 +37,7 @@ words!(Bucket {
 });
 
 impl Bucket {
-    const fn account(self) -> Account {
+    pub(super) const fn account(self) -> Account {
         match self {
             Self::Monthly => Account::Monthly,
             Self::Addon => Account::Addon,

@@ -85,9 +85,6 @@ pub struct Signed {
     /// What the licence opens, in the vendor's words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<Label>,
-    /// When it was taken from the pool before its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub withdrawn_at: Option<Time>,
 }
 
 /// What a licence is at a moment.
@@ -138,6 +135,20 @@ impl GivenUp {
 }
 
 impl License {
+    /// A licence of a kind, without an end or limits, that was not signed.
+    #[must_use]
+    pub const fn of(kind: LicenseType) -> Self {
+        Self {
+            kind,
+            expires_at: None,
+            grace_until: None,
+            limits: None,
+            signed: None,
+            follows_paid: false,
+            given_up: None,
+        }
+    }
+
     /// Whether it was taken from the pool before its end.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
@@ -147,10 +158,9 @@ impl License {
     /// The licence after it was taken from the pool. What was given up less than a month before it
     /// counts as given up with it.
     pub(super) fn withdrawn(mut self, now: Time) -> Self {
-        let Some(signed) = &mut self.signed else {
+        let Some(signed) = &self.signed else {
             return self;
         };
-        signed.withdrawn_at = Some(now);
         let recent = self.given_up.filter(|it| it.is_recent(now));
         let issued_at = recent.map_or(signed.issued_at, |it| it.issued_at.max(signed.issued_at));
         self.given_up = Some(GivenUp {
@@ -209,13 +219,9 @@ mod tests {
     fn license(kind: LicenseType, expires_at: Option<&str>, grace: Option<&str>) -> License {
         let (expires_at, grace_until) = (expires_at.map(time), grace.map(time));
         License {
-            kind,
             expires_at,
             grace_until,
-            limits: None,
-            signed: None,
-            follows_paid: false,
-            given_up: None,
+            ..License::of(kind)
         }
     }
 

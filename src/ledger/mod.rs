@@ -54,6 +54,7 @@ mod purchase;
 mod put;
 mod refund;
 mod refusal;
+mod rehearsal;
 #[cfg(test)]
 mod samples;
 mod signed;
@@ -92,6 +93,7 @@ pub use purchase::{Purchase, check_offer, check_purchase};
 pub use put::{Change, Patch, PutPool};
 pub use refund::{MAX_RUN_DEBITS, Refund, RefundFacts, RefundableDebit, RunRefund};
 pub use refusal::Refusal;
+pub use rehearsal::{Figures, LeftOut, Outage, Rehearsal, Rehearsed, Tally};
 pub use signed::{SignedLicense, Withdrawal};
 pub use terms::{Requested, Term, Terms};
 pub use text::{Code, IdempotencyKey, Label, Metadata, PromoCode, Reason, TextError};

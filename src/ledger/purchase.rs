@@ -176,7 +176,7 @@ pub fn check_offer(
 }
 
 /// Brings back what the last add-on pool lost at its expiry, once, if the payment was made before.
-fn reinstate(book: &mut Book, paid_at: Time, expires_at: Time, now: Time) {
+pub(super) fn reinstate(book: &mut Book, paid_at: Time, expires_at: Time, now: Time) {
     let Some(lost) = book
         .pool
         .expired_addons

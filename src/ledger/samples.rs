@@ -53,13 +53,8 @@ pub fn enterprise(credits: u32) -> PutPool {
 
 pub fn license(kind: LicenseType, expires_at: Option<&str>) -> License {
     License {
-        kind,
         expires_at: expires_at.map(time),
-        grace_until: None,
-        limits: None,
-        signed: None,
-        follows_paid: false,
-        given_up: None,
+        ..License::of(kind)
     }
 }
 

@@ -85,7 +85,7 @@ impl SignedLicense {
 
     /// Whether it was withdrawn from the pool less than a month ago: its cycle was granted then, so
     /// it comes back without another grant (invariant no minting), whatever came in between.
-    fn comes_back(&self, pool: &Pool, now: Time) -> bool {
+    pub(super) fn comes_back(&self, pool: &Pool, now: Time) -> bool {
         let given_up = pool.license.as_ref().and_then(|last| last.given_up);
         given_up.is_some_and(|it| it.is_recent(now) && self.signed.issued_at <= it.issued_at)
     }

@@ -263,40 +263,45 @@ impl Store {
         order: Order,
         instant: Time,
     ) -> Result<i64, StoreError> {
-        let column = order.column();
-        let statement = format!(
-            "WITH RECURSIVE halves AS (
-                -- Entries up to `earlier` are before the instant, those from `later` on are not.
-                SELECT 0::bigint AS earlier, COALESCE(MAX(seq), 0) + 1 AS later
-                FROM entries
-                WHERE pool_id = $1
-                UNION ALL
-                SELECT
-                    CASE WHEN h.is_earlier THEN h.middle ELSE h.earlier END,
-                    CASE WHEN h.is_earlier THEN h.later ELSE h.middle END
-                FROM (
-                    SELECT
-                        b.earlier,
-                        b.later,
-                        (b.earlier + b.later) / 2 AS middle,
-                        -- A subquery, not a join: it is one look-up by the key each time.
-                        (
-                            SELECT e.{column} < $2
-                            FROM entries AS e
-                            WHERE e.pool_id = $1
-                                AND e.seq = (b.earlier + b.later) / 2
-                        ) AS is_earlier
-                    FROM halves AS b
-                    WHERE b.later - b.earlier > 1
-                ) AS h
-            )
-            SELECT MIN(later)
-            FROM halves"
-        );
+        let statement = first_not_before(order.column());
         let read = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(pool.uuid())
             .bind(instant)
             .fetch_one(self.scans());
         within_scan(async { Ok(read.await?) }).await
     }
+}
+
+/// The statement that finds the first entry of pool `$1` whose `column`, which only grows along a
+/// journal, is not before `$2`; one more than the last entry's number when there is none.
+pub(super) fn first_not_before(column: &str) -> String {
+    format!(
+        "WITH RECURSIVE halves AS (
+            -- Entries up to `earlier` are before the instant, those from `later` on are not.
+            SELECT 0::bigint AS earlier, COALESCE(MAX(seq), 0) + 1 AS later
+            FROM entries
+            WHERE pool_id = $1
+            UNION ALL
+            SELECT
+                CASE WHEN h.is_earlier THEN h.middle ELSE h.earlier END,
+                CASE WHEN h.is_earlier THEN h.later ELSE h.middle END
+            FROM (
+                SELECT
+                    b.earlier,
+                    b.later,
+                    (b.earlier + b.later) / 2 AS middle,
+                    -- A subquery, not a join: it is one look-up by the key each time.
+                    (
+                        SELECT e.{column} < $2
+                        FROM entries AS e
+                        WHERE e.pool_id = $1
+                            AND e.seq = (b.earlier + b.later) / 2
+                    ) AS is_earlier
+                FROM halves AS b
+                WHERE b.later - b.earlier > 1
+            ) AS h
+        )
+        SELECT MIN(later)
+        FROM halves"
+    )
 }

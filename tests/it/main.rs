@@ -31,6 +31,7 @@ mod promo_codes;
 mod purchases;
 mod reconcile;
 mod refunds;
+mod rehearse;
 mod replicas;
 mod statement;
 mod stripe_library;

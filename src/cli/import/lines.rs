@@ -162,12 +162,9 @@ pub fn license(cells: &mut Cells<'_>) -> Option<License> {
             None
         }
         Ok(kind) => Some(License {
-            kind,
             expires_at,
             grace_until,
-            limits: None,
-            signed: None,
-            follows_paid: false,
+            ..License::of(kind)
         }),
         Err(error) => {
             cells.refuse("license_type", &error.to_string());

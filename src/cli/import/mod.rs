@@ -34,7 +34,7 @@ use self::opening::{Candidate, Ground, MAX_LINES, assemble};
 pub use self::opening::{pool_of, texts};
 use self::stage::Staged;
 pub use self::stage::stage;
-use super::database;
+use super::database::Books;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::time::Stamp;
@@ -121,10 +121,9 @@ impl Files {
 
 /// Imports; exit 1 when anything was refused.
 pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let (opened, store) = database::for_command(config).await?;
-    let done = import(&store, arguments).await;
-    store.close().await;
-    opened.close().await?;
+    let books = Books::open(config, &Clock::System, LIMITS).await?;
+    let done = import(&books, arguments).await;
+    books.close().await?;
     exit_code(done)
 }
 
@@ -142,8 +141,9 @@ pub fn exit_code(done: anyhow::Result<bool>) -> anyhow::Result<ExitCode> {
 }
 
 /// Imports; whether nothing was refused.
-async fn import(store: &Store, arguments: Arguments) -> anyhow::Result<bool> {
+async fn import(books: &Books, arguments: Arguments) -> anyhow::Result<bool> {
     let started = Instant::now();
+    let store = &books.store;
     let tenant = TenantId::from(arguments.tenant);
     let catalogue = catalogue(store, tenant).await?;
     let files = Files {
@@ -181,7 +181,7 @@ async fn import(store: &Store, arguments: Arguments) -> anyhow::Result<bool> {
         findings: Findings::new(bad),
     };
     import.findings.refused = staged.nameless;
-    import.all(store, &staged).await?;
+    import.all(books.lanes.clone(), &staged).await?;
     let Import { mut findings, .. } = import;
     findings.bad.finish()?;
     let run = Run {
@@ -251,17 +251,12 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    async fn all(&mut self, store: &Store, staged: &Staged) -> anyhow::Result<()> {
+    async fn all(&mut self, lanes: Lanes, staged: &Staged) -> anyhow::Result<()> {
         self.refuse_strays().await?;
-        let (lanes, handles) = Lanes::start(store, &Clock::System, LIMITS);
         let progress = progress_bar(staged.pools);
         progress.inc(staged.nameless);
         let done = self.book(lanes, &progress).await;
         progress.finish_and_clear();
-        // The lanes end when nobody can send them anything any more.
-        for lane in handles {
-            let _ = lane.await;
-        }
         done
     }
 

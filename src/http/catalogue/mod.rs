@@ -8,12 +8,15 @@ mod operations;
 mod plan_request;
 mod plans;
 mod promo_codes;
+mod trial;
 
 use utoipa_axum::router::OpenApiRouter;
 
 use super::App;
 use super::codes;
 use super::problem::Problem;
+
+pub use trial::{TrialError, TrialPrices};
 
 /// The routes of the catalogue.
 pub fn routes() -> OpenApiRouter<App> {

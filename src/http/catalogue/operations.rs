@@ -31,10 +31,10 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 /// An operation as it is to be.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PutOperation, example = json!({"name": "App generation", "estimate": 100}))]
-struct OperationRequest {
+pub(super) struct OperationRequest {
     /// The name people see: 1 to 128 printable characters.
     #[schema(value_type = String)]
     name: Option<String>,
@@ -74,7 +74,16 @@ impl OperationBody {
 }
 
 impl OperationRequest {
-    fn read(self) -> Result<Operation, Problem> {
+    /// The same with the name and the estimate of a known one, where it has none.
+    pub(super) fn or_as(self, known: Option<&Operation>) -> Self {
+        Self {
+            name: self.name.or_else(|| known.map(|known| known.name.clone())),
+            estimate: self.estimate.or_else(|| known.map(|it| it.estimate.into())),
+            ..self
+        }
+    }
+
+    pub(super) fn read(self) -> Result<Operation, Problem> {
         let mut violations = Violations::new();
         let name = violations.require("name", self.name.map(Label::try_from));
         let estimate = violations.require("estimate", self.estimate.map(Amount::requested));

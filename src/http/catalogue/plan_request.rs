@@ -86,6 +86,19 @@ pub(super) struct Decision {
 }
 
 impl PlanRequest {
+    /// The same with a name, where it has none.
+    pub(super) fn or_named(self, name: impl FnOnce() -> Option<String>) -> Self {
+        Self {
+            name: self.name.or_else(name),
+            ..self
+        }
+    }
+
+    /// Whether it says from when cycles are to use it.
+    pub(super) const fn says_when(&self) -> bool {
+        self.effective_at.is_some()
+    }
+
     /// The plan after the PUT; every rule that is broken is named.
     ///
     /// # Errors

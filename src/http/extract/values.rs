@@ -51,6 +51,12 @@ impl Amount {
     }
 }
 
+impl From<Credits> for Amount {
+    fn from(credits: Credits) -> Self {
+        Self(Ok(credits.signed()))
+    }
+}
+
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();

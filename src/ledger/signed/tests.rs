@@ -24,7 +24,6 @@ fn key(issued: &str) -> SignedLicense {
             fingerprint: label(issued),
             issued_at: time(issued),
             features: Vec::new(),
-            withdrawn_at: None,
         },
         starts_at: None,
     }

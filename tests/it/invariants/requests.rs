@@ -96,20 +96,18 @@ pub fn metadata(tag: u8) -> ledger::Metadata {
 }
 
 fn license(given: &model::License) -> ledger::License {
+    let kind = match given.license_type {
+        model::LicenseType::Basic => ledger::LicenseType::Basic,
+        model::LicenseType::Trial => ledger::LicenseType::Trial,
+        model::LicenseType::Paid => ledger::LicenseType::Paid,
+        model::LicenseType::Business => ledger::LicenseType::Business,
+        model::LicenseType::Enterprise => ledger::LicenseType::Enterprise,
+    };
     ledger::License {
-        kind: match given.license_type {
-            model::LicenseType::Basic => ledger::LicenseType::Basic,
-            model::LicenseType::Trial => ledger::LicenseType::Trial,
-            model::LicenseType::Paid => ledger::LicenseType::Paid,
-            model::LicenseType::Business => ledger::LicenseType::Business,
-            model::LicenseType::Enterprise => ledger::LicenseType::Enterprise,
-        },
         expires_at: given.expires_at,
         grace_until: given.grace_until,
-        limits: None,
         signed: given.signed.as_ref().map(|it| Box::new(signed(it))),
-        follows_paid: false,
-        given_up: None,
+        ..ledger::License::of(kind)
     }
 }
 
@@ -118,7 +116,6 @@ fn signed(given: &model::Signed) -> ledger::Signed {
         fingerprint: label(&given.fingerprint.to_string()),
         issued_at: given.issued_at,
         features: Vec::new(),
-        withdrawn_at: None,
     }
 }
 

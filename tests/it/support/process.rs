@@ -93,17 +93,6 @@ impl Service {
     }
 }
 
-/// Starts a command of the binary, to be killed.
-pub fn spawn(arguments: &[&str], url: &str) -> Child {
-    let (first, rest) = arguments.split_first().expect("a command");
-    let mut command = command(first, url);
-    command
-        .args(rest)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().expect("the binary starts")
-}
-
 /// Runs a command of the binary to its end: exit code and what it printed.
 pub async fn run(arguments: &[&str], url: &str) -> (Option<i32>, String) {
     run_with(arguments, url, &[]).await
