@@ -22,7 +22,7 @@ const COLUMNS_MAX: usize = 100;
 const ROWS: [&[&str]; 6] = [
     &["ledger"],
     &["store"],
-    &["lanes"],
+    &["lanes", "sealing"],
     &["payments", "webhooks"],
     &["http", "dashboard", "jobs"],
     &["cli"],
