@@ -23,7 +23,7 @@ const ROWS: [&[&str]; 6] = [
     &["ledger"],
     &["store"],
     &["lanes", "sealing"],
-    &["payments", "webhooks"],
+    &["payments", "licenses", "webhooks"],
     &["http", "dashboard", "jobs"],
     &["cli"],
 ];
