@@ -32,6 +32,7 @@ mod openapi;
 pub mod page;
 mod payment_exceptions;
 mod pool_body;
+mod pool_license;
 mod pool_put;
 mod pools;
 pub mod problem;
@@ -132,6 +133,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(catalogue::routes())
         .merge(clocks::routes())
         .merge(pools::routes())
+        .merge(pool_license::routes())
         .merge(licenses::routes())
         .merge(license_keys::routes())
         .merge(balance::routes())

@@ -17,6 +17,8 @@ mod hold_requests;
 mod holds;
 mod invariants;
 mod isolation;
+mod license_keys;
+mod licenses;
 mod model;
 mod openapi;
 mod past;
