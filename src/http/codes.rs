@@ -107,7 +107,8 @@ codes! {
     LICENSE_OUTDATED: "license_outdated", CONFLICT, "A licence that was issued later is in force";
     LICENSE_TRIAL_AFTER_PAID: "license_trial_after_paid", CONFLICT,
         "A trial does not follow a paid licence";
-    LICENSE_KEYS_LIMIT: "license_keys_limit", CONFLICT, "There are as many signing keys as may be", {
+    LICENSE_KEYS_LIMIT: "license_keys_limit", CONFLICT,
+        "There are as many signing keys as may be", {
         "maximum": "The most there may be.",
     };
     PAYMENT_REFERENCE_REUSED: "payment_reference_reused", CONFLICT,
