@@ -43,8 +43,8 @@ impl Upgrade {
     }
 
     /// Moves the pool: what is left of the cycle lapses and the new plan's full allowance is
-    /// granted at once. That cycle ends at the pool's own next renewal, so the billing date stays. A pool
-    /// on none of the old plans has nothing to move: then nothing is booked.
+    /// granted at once. That cycle ends at the pool's own next renewal, so the billing date stays.
+    /// A pool on none of the old plans has nothing to move: then nothing is booked.
     ///
     /// # Errors
     /// The pool is closed, or the new plan cannot be its plan.
