@@ -77,7 +77,7 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// `DRAIN_SECONDS`, default 3: how long to serve on, not ready, after SIGTERM (0–300).
     pub drain: Duration,
-    /// `SECRETS_KEY`, default none: encrypts what tenants entrust us with.
+    /// `SECRETS_KEY`, default none: encrypts what tenants entrust us with, and what signs licences.
     pub secrets_key: Option<SecretsKey>,
     /// `STRIPE_API_BASE`, default `https://api.stripe.com`: where Stripe is asked.
     pub stripe_api_base: ApiBase,

@@ -23,15 +23,17 @@
 //!   licences are. Plain functions over values; the invariants are listed there by name.
 //! - [`store`]: all the SQL.
 //! - [`lanes`]: the single writer of each pool: queues, batches, back-pressure.
+//! - [`sealing`]: how what tenants entrust us with is encrypted.
 //! - [`payments`]: money: a payment is credited once, a lost one is taken back.
+//! - [`licenses`]: licence keys: issued and signed, and believed again.
 //! - [`http`]: requests to commands and reads, answers to JSON, refusals to status codes.
 //! - [`jobs`]: what nobody asks for: due events made durable, what failed tried again.
 //! - [`cli`]: one binary, several commands.
 //! - [`config`], [`clock`], [`telemetry`], [`embedded`]: settings, time, logs and metrics, the
 //!   private Postgres of the zero-set-up start.
 //!
-//! Who may use whom: `cli → {http, jobs} → payments → lanes → store → ledger`. `tests/tidy.rs`
-//! keeps it so.
+//! Who may use whom: `cli → {http, jobs} → {payments, licenses} → {lanes, sealing} → store →
+//! ledger`. `tests/tidy.rs` keeps it so.
 //!
 //! # What is absent on purpose
 //!
@@ -48,6 +50,8 @@ pub mod http;
 pub mod jobs;
 pub mod lanes;
 pub mod ledger;
+pub mod licenses;
 pub mod payments;
+pub mod sealing;
 pub mod store;
 pub mod telemetry;

@@ -22,8 +22,8 @@ const COLUMNS_MAX: usize = 100;
 const ROWS: [&[&str]; 6] = [
     &["ledger"],
     &["store"],
-    &["lanes"],
-    &["payments", "webhooks"],
+    &["lanes", "sealing"],
+    &["payments", "licenses", "webhooks"],
     &["http", "dashboard", "jobs"],
     &["cli"],
 ];

@@ -17,6 +17,7 @@ use crate::http::auth::OperatorKey;
 use crate::http::{self, App, Readiness, Services};
 use crate::jobs::{checkouts, payments, roller, sweeper};
 use crate::lanes::{LaneLimits, Lanes};
+use crate::licenses::Licenses;
 use crate::payments::{PaymentOptions, Payments};
 use crate::store::Store;
 use crate::telemetry;
@@ -91,6 +92,8 @@ impl Service {
             stripe_api_base: config.stripe_api_base.clone(),
         };
         let payments = Payments::new(store.clone(), lanes.clone(), clock.clone(), options);
+        let secrets_key = config.secrets_key.clone();
+        let licenses = Licenses::new(store.clone(), clock.clone(), secrets_key);
         let (stop, stopped) = watch::channel(false);
         let listener = TcpListener::bind(config.listen_addr)
             .await
@@ -101,6 +104,7 @@ impl Service {
             store: store.clone(),
             lanes: lanes.clone(),
             payments: payments.clone(),
+            licenses,
             clock: clock.clone(),
             operator_key: operator_key.as_ref().map(OperatorKey::new),
             ready: ready.clone(),

@@ -107,6 +107,10 @@ codes! {
     LICENSE_OUTDATED: "license_outdated", CONFLICT, "A licence that was issued later is in force";
     LICENSE_TRIAL_AFTER_PAID: "license_trial_after_paid", CONFLICT,
         "A trial does not follow a paid licence";
+    LICENSE_KEYS_LIMIT: "license_keys_limit", CONFLICT,
+        "There are as many signing keys as may be", {
+        "maximum": "The most there may be.",
+    };
     PAYMENT_REFERENCE_REUSED: "payment_reference_reused", CONFLICT,
         "The payment was recorded with another pool or other credits";
     POOL_CLOSED: "pool_closed", CONFLICT, "The pool is closed";
@@ -143,10 +147,14 @@ codes! {
         "step": "Credits are sold in multiples of this.",
     };
     LICENSE_EXPIRED: "license_expired", UNPROCESSABLE_ENTITY, "The licence has expired";
+    LICENSE_MALFORMED: "license_malformed", UNPROCESSABLE_ENTITY,
+        "The text is no licence key of this service";
     LICENSE_NOT_STARTED: "license_not_started", UNPROCESSABLE_ENTITY,
         "The licence has not started";
     LICENSE_OF_ANOTHER: "license_of_another", UNPROCESSABLE_ENTITY,
         "The licence key was issued for another instance";
+    LICENSE_SIGNATURE_INVALID: "license_signature_invalid", UNPROCESSABLE_ENTITY,
+        "The licence key is not signed by a key that the tenant trusts";
     NOT_A_MULTIPLE: "not_a_multiple", UNPROCESSABLE_ENTITY,
         "The credits are no multiple of the plan's denomination", {
         "denomination": "The smallest step of the pool's plan.",
@@ -168,6 +176,8 @@ codes! {
     VALIDITY_OVER: "validity_over", UNPROCESSABLE_ENTITY,
         "The validity of this payment is over";
     INTERNAL_ERROR: "internal_error", INTERNAL_SERVER_ERROR, "The service failed";
+    LICENSES_NOT_CONFIGURED: "licenses_not_configured", NOT_IMPLEMENTED,
+        "The service cannot keep signing keys of licences";
     PAYMENTS_NOT_CONFIGURED: "payments_not_configured", NOT_IMPLEMENTED,
         "Payments are not set up";
     PAYMENT_PROVIDER_ERROR: "payment_provider_error", BAD_GATEWAY,

@@ -24,11 +24,15 @@ mod health;
 mod hold_body;
 mod holds;
 mod keys;
+mod license_keys;
+mod license_request;
+mod licenses;
 pub mod middleware;
 mod openapi;
 pub mod page;
 mod payment_exceptions;
 mod pool_body;
+mod pool_license;
 mod pool_put;
 mod pools;
 pub mod problem;
@@ -59,6 +63,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::clock::Clock;
 use crate::lanes::Lanes;
+use crate::licenses::Licenses;
 use crate::payments::Payments;
 use crate::store::Store;
 use auth::OperatorKey;
@@ -86,6 +91,8 @@ pub struct Services {
     pub lanes: Lanes,
     /// Money.
     pub payments: Payments,
+    /// Licence keys.
+    pub licenses: Licenses,
     /// The time.
     pub clock: Clock,
     /// What the operator's key must match; without it there is no operator.
@@ -127,6 +134,9 @@ fn routes() -> OpenApiRouter<App> {
         .merge(catalogue::routes())
         .merge(clocks::routes())
         .merge(pools::routes())
+        .merge(pool_license::routes())
+        .merge(licenses::routes())
+        .merge(license_keys::routes())
         .merge(balance::routes())
         .merge(authorize::routes())
         .merge(debits::routes())

@@ -14,8 +14,8 @@ use super::words::{
 };
 use crate::lanes::PoolView;
 use crate::ledger::{
-    Change, ClockId, Credits, Denomination, License, LicenseLimits, LicenseStatus, LicenseType,
-    Metadata, NextGrant, PlanCode, Pool, PoolName, Requested, Seats, Term, Terms,
+    Change, ClockId, Credits, Denomination, Label, License, LicenseLimits, LicenseStatus,
+    LicenseType, Metadata, NextGrant, PlanCode, Pool, PoolName, Requested, Seats, Term, Terms,
 };
 
 /// A pool.
@@ -159,8 +159,8 @@ struct LicenseBody<'a> {
     limits: Option<&'a LicenseLimits>,
 }
 
-/// The last licence that was applied, a trial's end filled in, and what it is now. Without one,
-/// every member but `status` is null.
+/// The last licence that was applied, a trial's end filled in, and what it is now. Without one, and
+/// when a signed one was given up, every member but `status` is null.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LicenseState)]
 struct LicenseStateBody<'a> {
@@ -175,6 +175,10 @@ struct LicenseStateBody<'a> {
     /// What it allows.
     #[schema(value_type = Option<LimitsShape>)]
     limits: Option<&'a LicenseLimits>,
+    /// Of a signed licence: `sha256:<hex>` of its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    fingerprint: Option<&'a Label>,
     /// What it is now.
     #[schema(value_type = LicenseStatusWord)]
     status: LicenseStatus,
@@ -297,7 +301,9 @@ impl<'a> LicenseBody<'a> {
 
 impl<'a> LicenseStateBody<'a> {
     fn of(view: &'a PoolView) -> Self {
-        let license = view.pool.license.as_ref();
+        let last = view.pool.license.as_ref();
+        let license = last.filter(|license| !license.is_withdrawn());
+        let signed = license.and_then(|license| license.signed.as_ref());
         let status = license.map_or(LicenseStatus::None, |license| license.status(view.as_of));
         let license = license.map(LicenseBody::of);
         Self {
@@ -305,6 +311,7 @@ impl<'a> LicenseStateBody<'a> {
             expires_at: license.as_ref().and_then(|license| license.expires_at),
             grace_until: license.as_ref().and_then(|license| license.grace_until),
             limits: license.as_ref().and_then(|license| license.limits),
+            fingerprint: signed.map(|signed| &signed.fingerprint),
             status,
         }
     }

@@ -49,7 +49,7 @@ pub struct PutQuery {
     /// `true`: answer 200 as the PUT would, and book nothing.
     #[serde(default)]
     #[param(required = false)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// Which pools to list.
@@ -269,7 +269,10 @@ async fn may_live_on(
 }
 
 /// Sends a command that is answered with the pool.
-async fn send(
+///
+/// # Errors
+/// A refusal, or the database is away.
+pub(super) async fn send(
     app: &App,
     caller: &Caller,
     pool: PoolName,

@@ -18,6 +18,7 @@ use super::codes::{self, ErrorCode};
 use super::time::Stamp;
 use crate::lanes::LaneError;
 use crate::ledger::Refusal;
+use crate::licenses::LicenseError;
 use crate::payments::{PaymentError, ProviderError};
 use crate::store::StoreError;
 
@@ -314,6 +315,27 @@ impl From<PaymentError> for Problem {
                     .with("exception_status", status.as_str())
             }
             PaymentError::CreditsNeeded => Self::invalid("credits", "is required"),
+        }
+    }
+}
+
+impl From<LicenseError> for Problem {
+    fn from(error: LicenseError) -> Self {
+        let said = error.to_string();
+        match error {
+            LicenseError::Store(error) => error.into(),
+            LicenseError::Refused(refusal) => refusal.into(),
+            LicenseError::NotConfigured => Self::new(codes::LICENSES_NOT_CONFIGURED, said),
+            LicenseError::Sealed { .. } => Self::internal(error),
+            LicenseError::Busy => Self::new(codes::OVERLOADED, said),
+            LicenseError::TooManyKeys { maximum } => {
+                Self::new(codes::LICENSE_KEYS_LIMIT, said).with("maximum", maximum)
+            }
+            LicenseError::TooLong => {
+                Self::invalid("features", "say too much for one licence key of 8 KiB")
+            }
+            LicenseError::Malformed => Self::new(codes::LICENSE_MALFORMED, said),
+            LicenseError::Signature => Self::new(codes::LICENSE_SIGNATURE_INVALID, said),
         }
     }
 }

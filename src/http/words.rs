@@ -75,6 +75,16 @@ words! {
         /// Behaves as paid.
         Enterprise,
     }
+    /// What kind of licence is issued. A `trial` without `expires_at` ends 14 days after the pool's
+    /// first trial, ever.
+    IssuedTypeWord as IssuedLicenseType {
+        /// The free self-hosted edition.
+        Basic,
+        /// A trial.
+        Trial,
+        /// Paid.
+        Paid,
+    }
     /// What a licence is now.
     LicenseStatusWord as LicenseStatus {
         /// There is none.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::plan::Seats;
 use super::{Label, Time, add_months};
 
-/// How long a trial without an end of its own lasts, counted from the first trial ever.
-const TRIAL: Duration = Duration::days(14);
+/// How many days a trial without an end of its own lasts, counted from the first trial ever.
+pub const TRIAL_DAYS: i64 = 14;
 
 /// What kind of licence it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -188,7 +188,7 @@ impl License {
     #[must_use]
     pub fn with_trial_end(mut self, first_trial: Time) -> Self {
         if self.kind == LicenseType::Trial && self.expires_at.is_none() {
-            self.expires_at = first_trial.checked_add_signed(TRIAL);
+            self.expires_at = first_trial.checked_add_signed(Duration::days(TRIAL_DAYS));
         }
         self
     }

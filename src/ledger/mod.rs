@@ -85,7 +85,9 @@ pub use hold::{
 pub use id::{ClockId, EntryId, KeyId, PoolId, PoolKind, PoolName, PurchaseId, TenantId};
 pub use import::{Opening, OpeningAddons, OpeningPayment, OpeningUsage};
 pub use kind::{Kind, UnknownKind};
-pub use license::{GivenUp, License, LicenseLimits, LicenseStatus, LicenseType, Signed};
+pub use license::{
+    GivenUp, License, LicenseLimits, LicenseStatus, LicenseType, Signed, TRIAL_DAYS,
+};
 pub use plan::{Allowance, PlanCode, PlanVersion, Seats};
 pub use pool::{ExpiredAddons, LiveAddons, Pool};
 pub use price::{Price, Reduction};

@@ -12,7 +12,6 @@ mod overdue;
 mod provider;
 mod receive;
 mod reconcile;
-mod sealing;
 mod settings;
 mod settle;
 mod sold;

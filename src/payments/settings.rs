@@ -1,8 +1,9 @@
 //! How a tenant's Stripe account is reached: stored encrypted, opened only to be used.
 
-use super::{PaymentError, Payments, sealing};
+use super::{PaymentError, Payments};
 use crate::config::{Secret, SecretsKey};
 use crate::ledger::{Patch, TenantId, Time};
+use crate::sealing::{self, Purpose};
 use crate::store::SealedStripeSettings;
 
 /// A tenant's Stripe settings, decrypted. `Debug` hides the secrets.
@@ -51,7 +52,7 @@ impl Payments {
         put: PutStripeSettings,
     ) -> Result<StripeSettings, PaymentError> {
         let key = self.secrets_key()?;
-        let seal = |secret: &Secret| sealing::seal(key, tenant, secret);
+        let seal = |secret: &Secret| sealing::seal(key, Purpose::Payments, tenant, secret);
         let (api_key, keep_api_key) = match &put.api_key {
             Patch::Set(secret) => (Some(seal(secret)), false),
             Patch::Clear => (None, false),
@@ -88,7 +89,8 @@ impl Payments {
     ) -> Result<StripeSettings, PaymentError> {
         let key = self.secrets_key()?;
         let open = |sealed: &Vec<u8>| {
-            sealing::open(key, tenant, sealed).ok_or(PaymentError::Sealed { tenant })
+            let opened = sealing::open(key, Purpose::Payments, tenant, sealed);
+            opened.ok_or(PaymentError::Sealed { tenant })
         };
         Ok(StripeSettings {
             api_key: sealed.api_key.as_ref().map(open).transpose()?,

@@ -138,7 +138,7 @@ async fn try_grant_role(
         format!("GRANT INSERT ON plan_versions, imports TO {ROLE}"),
         format!("GRANT INSERT, DELETE ON payment_claims, promo_redemptions TO {ROLE}"),
         format!("GRANT INSERT, UPDATE ON stripe_settings, promo_codes TO {ROLE}"),
-        format!("GRANT INSERT, UPDATE, DELETE ON checkouts TO {ROLE}"),
+        format!("GRANT INSERT, UPDATE, DELETE ON checkouts, license_keys TO {ROLE}"),
         format!(
             "GRANT INSERT, UPDATE ON payments, payment_disputes, payment_events, \
              payment_exceptions TO {ROLE}"

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use credit_ledger::clock::Clock;
 use credit_ledger::http::{self, App, Readiness, Services};
 use credit_ledger::lanes::{LaneLimits, Lanes};
+use credit_ledger::licenses::Licenses;
 use credit_ledger::payments::Payments;
 use credit_ledger::telemetry;
 use reqwest::Method;
@@ -325,6 +326,7 @@ async fn without_an_operators_key_there_is_no_operator() {
             clock.clone(),
             support::payment_options(),
         ),
+        licenses: Licenses::new(app.store.clone(), clock.clone(), None),
         lanes,
         clock,
         operator_key: None,

@@ -12,6 +12,7 @@ use crate::promo_codes::order;
 use crate::support::client::Call;
 use crate::support::stripe::Mood;
 use crate::support::{self, Client, Reply, TestApp};
+use crate::{license_keys, licenses};
 
 const POOL: &str = "/v1/pools/workspace:a";
 
@@ -296,6 +297,19 @@ async fn refused_by_payments(app: &TestApp) -> Vec<Reply> {
     replies
 }
 
+/// Requests about licences and the keys that sign them.
+async fn refused_licenses() -> Vec<Reply> {
+    let app = TestApp::start().await;
+    let pool = json!({"plan": "basic"});
+    app.put_pool("instance:acme", pool).await.expect(201);
+    let mut replies = licenses::refused(&app).await;
+    let bare = license_keys::without_secrets(&app).await;
+    replies.push(bare.post("/v1/licenses/keys").send().await);
+    license_keys::fill(&app).await;
+    replies.push(app.post("/v1/licenses/keys").send().await);
+    replies
+}
+
 async fn resolved_twice(shop: &TestApp) -> Reply {
     let mut payment = shop.payment("pi_1");
     payment.metadata["pool"] = json!("workspace:nowhere");
@@ -333,6 +347,9 @@ async fn every_code_of_the_table_is_met_as_the_document_says() {
     let mut seen = BTreeSet::new();
     for call in calls {
         seen.insert(check(&call.send().await));
+    }
+    for reply in refused_licenses().await {
+        seen.insert(check(&reply));
     }
     for reply in refused_by_payments(&app).await {
         seen.insert(check(&reply));

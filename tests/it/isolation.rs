@@ -29,6 +29,7 @@ struct Things {
     tenant: String,
     key: String,
     clock: String,
+    kid: String,
 }
 
 impl Things {
@@ -44,6 +45,7 @@ impl Things {
             tenant: id(),
             key: id(),
             clock: id(),
+            kid: id(),
         }
     }
 }
@@ -69,6 +71,7 @@ impl Operation {
             ("{pool}", pool.as_str()),
             ("{id}", id),
             ("{key_id}", &things.key),
+            ("{kid}", &things.kid),
             ("{tenant_id}", &things.tenant),
         ]
         .into_iter()
@@ -178,6 +181,7 @@ async fn owner() -> (TestApp, Things) {
     let path = "/v1/payments/stripe";
     app.put(path).json(&settings).send().await.expect(200);
     let exception = exception(&app).await;
+    let kid = app.post("/v1/licenses/keys").send().await.expect(201);
     let clock = json!({"now": "2026-01-31T10:00:00Z"});
     let clock = app
         .post("/v1/test-clocks")
@@ -206,6 +210,7 @@ async fn owner() -> (TestApp, Things) {
         tenant: app.tenant.clone(),
         key: id(&key),
         clock: id(&clock),
+        kid: kid.body["kid"].as_str().expect("an id").to_owned(),
     };
     (app, things)
 }
@@ -250,6 +255,7 @@ async fn state(app: &TestApp, things: &Things) -> Vec<Value> {
         "/v1/addon-terms".to_owned(),
         "/v1/promo-codes".to_owned(),
         "/v1/payments/stripe".to_owned(),
+        "/v1/licenses/keys".to_owned(),
         format!("/v1/pools/workspace:{MARK}/checkouts/{}", things.checkout),
     ] {
         state.push(app.get(&path).send().await.expect(200).body);
@@ -291,6 +297,8 @@ async fn a_stranger_sees_and_moves_nothing() {
         "/v1/operations/{code}",
         "/v1/promo-codes/{code}",
         "/v1/pools/{pool}",
+        // Its key is looked at before its pool.
+        "/v1/pools/{pool}/license",
     ];
     for operation in operations(&app).await.iter().filter(|it| !it.open) {
         let name = operation.name();
@@ -315,6 +323,7 @@ async fn a_stranger_sees_and_moves_nothing() {
             ("hold", &things.hold),
             ("checkout", &things.checkout),
             ("exception", &things.exception),
+            ("signing key", &things.kid),
         ] {
             assert!(
                 !reply.text.contains(id.as_str()),
@@ -482,6 +491,8 @@ async fn each_scope_opens_its_own_operations_only() {
             _ if post && path.ends_with("/purchases") => Some("purchases:write"),
             _ if post && path.ends_with("/checkouts") => Some("purchases:write"),
             _ if path.ends_with("/adjustments") => Some("admin"),
+            _ if path.starts_with("/v1/licenses") => Some("admin"),
+            _ if path.ends_with("/license") => Some("pools:write"),
             _ if path == "/v1/pools/{pool}" || path.contains("/test-clocks") => Some("pools:write"),
             _ if path.starts_with("/v1/plans") || path.starts_with("/v1/operations") => {
                 Some("catalog:write")

@@ -21,6 +21,8 @@ mod import_files;
 mod invariants;
 mod isolation;
 mod legacy;
+mod license_keys;
+mod licenses;
 mod model;
 mod openapi;
 mod past;

@@ -69,7 +69,10 @@ async fn answers_have_the_members_that_the_document_says() {
     let balance = app.balance("workspace:w").await;
     let tooljet = |what: &str| app.get(&format!("/api/ai/organizations/w/{what}")).send();
     let (left, usage) = (tooljet("balance").await.body, tooljet("usage").await.body);
+    let (issued, license) = licensed(&app).await;
     for (schema, value) in [
+        ("IssuedLicense", &issued),
+        ("PoolLicense", &license),
         ("Pool", &pool),
         ("Debit", &debit),
         ("Debit", &late),
@@ -93,6 +96,19 @@ async fn answers_have_the_members_that_the_document_says() {
             assert!(value.get(&name).is_some(), "{name} is missing in {value}");
         }
     }
+}
+
+/// What is answered when a licence is issued and when it is applied.
+async fn licensed(app: &TestApp) -> (Value, Value) {
+    let order = json!({"customer_id": "acme", "type": "paid", "plan": "pro"});
+    let issued = app.post("/v1/licenses").json(&order).send().await;
+    let issued = issued.expect(201).body;
+    app.put_pool("instance:acme", json!({"plan": "basic"}))
+        .await
+        .expect(201);
+    let key = issued["key"].as_str().expect("a key");
+    let applied = crate::licenses::apply(app, "instance:acme", key).await;
+    (issued, applied.expect(200).body)
 }
 
 /// The members that a schema knows, and those it requires.

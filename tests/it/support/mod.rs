@@ -20,6 +20,7 @@ use credit_ledger::jobs::roller;
 use credit_ledger::jobs::sweeper::{self, Swept};
 use credit_ledger::lanes::{Job, LaneError, LaneLimits, Lanes, Reply as LaneReply};
 use credit_ledger::ledger::{Actor, Command, Entry, TenantId};
+use credit_ledger::licenses::Licenses;
 use credit_ledger::payments::{PaymentOptions, Payments};
 use credit_ledger::store::Store;
 use credit_ledger::{config::Secret, telemetry};
@@ -246,11 +247,14 @@ async fn serve_store(
         "http://{}",
         listener.local_addr().expect("it has an address")
     );
+    let secrets_key = options.secrets_key.clone();
+    let licenses = Licenses::new(store.clone(), clock.clone(), secrets_key);
     let payments = Payments::new(store.clone(), lanes.clone(), clock.clone(), options);
     let app = App::new(Services {
         store: store.clone(),
         lanes: lanes.clone(),
         payments: payments.clone(),
+        licenses,
         clock,
         operator_key: Some(OperatorKey::new(&Secret::new(OPERATOR_KEY))),
         ready: Readiness::default(),
