@@ -5,7 +5,7 @@ use crate::ledger::samples::{buy, change, debit, license, paid};
 use crate::ledger::samples::{
     catalogue, decide, kinds, names, pass, put, refusal, spend, time, until,
 };
-use crate::ledger::{Account, Actor, Command, LicenseStatus, Outcome};
+use crate::ledger::{Account, Actor, Command, LicenseStatus, Outcome, SignedCredits};
 
 const NOW: &str = "2026-01-20T10:00:00Z";
 
@@ -242,9 +242,9 @@ fn a_withdrawn_licence_ends_at_once_and_comes_back_without_a_grant() {
     assert_eq!(newer, Change::Increase, "one that was issued since");
 }
 
-/// What was ever granted.
-fn issued(book: &Book) -> i64 {
-    -book.pool().accounts.get(Account::IssuedMonthly).units()
+/// What was ever granted, below zero as a source is.
+fn issued(book: &Book) -> SignedCredits {
+    book.pool().accounts.get(Account::IssuedMonthly)
 }
 
 #[test]

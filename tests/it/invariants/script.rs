@@ -41,21 +41,6 @@ impl Script {
     fn asked(&self, pool: Option<&Pool>, now: Time, what: &What) -> Asked {
         Asked::Command(match what {
             What::Put(shape) => Command::Put(put(pool, now, shape)),
-            What::License(shape) => {
-                let number = self.lines.len();
-                Command::License(Box::new(keys::key(pool, now, shape, number)))
-            }
-            What::LicenseAgain(which) => {
-                self.again(*which, |command| matches!(command, Command::License(_)))
-            }
-            What::Withdraw => Command::Withdraw,
-            What::Upgrade(when) => Command::Upgrade {
-                at: instant(pool, now, *when),
-            },
-            What::Import(shape) => Command::Import(Box::new(openings::opening(now, shape))),
-            What::PutAgain(which) => {
-                self.again(*which, |command| matches!(command, Command::Put(_)))
-            }
             What::Debit {
                 amount,
                 operation,
@@ -107,6 +92,12 @@ impl Script {
             What::RefundRun(run) => Command::RefundRun {
                 run: (*run).to_owned(),
             },
+            What::PutAgain(_)
+            | What::License(_)
+            | What::LicenseAgain(_)
+            | What::Withdraw
+            | What::Upgrade(_)
+            | What::Import(_) => self.about_terms(pool, now, what),
             // Without a hold, a debit or a purchase to name.
             What::Extend(..)
             | What::Capture { .. }
@@ -115,6 +106,28 @@ impl Script {
             | What::Settle(..)
             | What::Advance => Command::Advance,
         })
+    }
+
+    /// What else than a new PUT changes terms.
+    fn about_terms(&self, pool: Option<&Pool>, now: Time, what: &What) -> Command {
+        match what {
+            What::PutAgain(which) => {
+                self.again(*which, |command| matches!(command, Command::Put(_)))
+            }
+            What::License(shape) => {
+                let number = self.lines.len();
+                Command::License(Box::new(keys::key(pool, now, shape, number)))
+            }
+            What::LicenseAgain(which) => {
+                self.again(*which, |command| matches!(command, Command::License(_)))
+            }
+            What::Withdraw => Command::Withdraw,
+            What::Upgrade(when) => Command::Upgrade {
+                at: instant(pool, now, *when),
+            },
+            What::Import(shape) => Command::Import(Box::new(openings::opening(now, shape))),
+            _ => Command::Advance,
+        }
     }
 
     /// One of the commands so far that are of a sort; `Advance` when there are none.
