@@ -19,7 +19,7 @@ async fn compare(app: &TestApp, text: &str, more: &[&str]) -> (Option<i32>, Valu
     ];
     let arguments = [&arguments[..], more].concat();
     let (code, printed) = process::run(&arguments, &app.database.url).await;
-    let json = serde_json::from_str(&printed).unwrap_or_else(|_| Value::String(printed));
+    let json = serde_json::from_str(&printed).unwrap_or(Value::String(printed));
     (code, json)
 }
 

@@ -218,7 +218,12 @@ impl Findings {
     /// For people.
     pub fn print(&self, run: &Run) {
         self.bad.print(run.report.as_deref());
-        let mut table = table::new(["", if run.dry_run { "would be" } else { "is" }]);
+        let booked = if run.dry_run {
+            "would be"
+        } else {
+            "in the books"
+        };
+        let mut table = table::new(["", booked]);
         let figures = &self.figures;
         let rows = [
             ("pools imported", self.imported.to_string()),
