@@ -58,15 +58,16 @@ const METHOD: &str = "\
 How it is done: each pool's journal is replayed by the service's own rules, from the first of its \
 cycles that begins in the window (or from its making or import) up to now. Debits, captures, \
 refunds, purchases, clawbacks, adjustments, changes of plan, seats and licence, upgrades and the \
-closing happen again at their own instants; renewals, expiries and licence ends come from the rules. \
-A plan that is named is in force in the whole window, in one version; what is not named stays as it \
-is. Nothing is written.
+closing happen again at their own instants; renewals, expiries and licence ends come from the \
+rules. A plan that is named is in force in the whole window, in one version; what is not named \
+stays as it is. Nothing is written.
 
 Prices: where the rate card to try out fixes a price, that is charged, also for operations whose \
 price was named; everything else costs what it cost, rounded up to the plan's denomination. \
 Operations have no history: an operation that is not named costs what it costs today.
-A strict debit that is short counts as refused; one in mode settle books overdraft. A refund gives \
-the same share back. Add-on purchases are credited, unless only the plan to try out sells none.
+A strict debit that is short counts as refused; one in mode settle books overdraft. A refund \
+gives the same share back. Add-on purchases are credited, unless only the plan to try out sells \
+none.
 Holds are not replayed: a capture is a debit at its own instant, and what was reserved counts as \
 there. An imported pool keeps the cycle it came with. A clawback or an adjustment takes what it \
 took, as far as that is there. Changes of terms that the plan to try out does not allow are left \
@@ -74,8 +75,8 @@ out, and counted.
 A pool is out from the instant at which nothing is available or a debit is refused, until credits \
 come.
 
-What it cannot know: debits that were refused in the past are in no journal, so `now` has none and \
-`then` does not serve them either; and with other plans people would have used, bought and \
+What it cannot know: debits that were refused in the past are in no journal, so `now` has none \
+and `then` does not serve them either; and with other plans people would have used, bought and \
 upgraded otherwise.";
 
 /// A tenant, what it sells, and what it would sell.

@@ -330,7 +330,7 @@ async fn bad_files_are_refused_naming_the_file_the_code_and_the_field() {
             "gold: name: is required",
         ),
         (
-            r#"{"pro":{"allowance":{"per":"pool","credits":1},"effective_at":"2030-01-01T00:00:00Z"}}"#,
+            r#"{"pro":{"allowance":{"per":"custom"},"effective_at":"2030-01-01T00:00:00Z"}}"#,
             "pro: effective_at: must be left out",
         ),
         (

@@ -227,10 +227,12 @@ impl Report {
             purchases,
             changes,
         } = self.total.left_out;
+        let (pools, outside) = (self.total.pools, self.total.outside);
         println!(
-            "{} pools, {} entries replayed; {} pools had no cycle that began in the last {} months. \
-             Left out: {refunds} refunds of refused debits, {purchases} purchases, {changes} changes",
-            self.total.pools, self.total.entries, self.total.outside, self.months
+            "{pools} pools, {} entries replayed; no cycle of {outside} pools began in the last {} \
+            months. Left out: {refunds} refunds of refused debits, {purchases} purchases, \
+            {changes} changes",
+            self.total.entries, self.months
         );
     }
 }

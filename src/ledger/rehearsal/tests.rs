@@ -1,4 +1,8 @@
 //! What is rehearsed of each kind of entry.
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "the numbers of these tests are small"
+)]
 
 mod holds_imports_licences;
 mod random;

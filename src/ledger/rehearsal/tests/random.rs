@@ -97,7 +97,8 @@ impl History {
             }
             7..=8 => self.buy(),
             9 => {
-                let bucket = [Bucket::Monthly, Bucket::Addon][usize::from(credits % 2 == 0)];
+                let bucket =
+                    [Bucket::Monthly, Bucket::Addon][usize::from(credits.is_multiple_of(2))];
                 let credits = i64::from(credits) - 250;
                 if credits != 0 {
                     self.decide(Command::Adjust(Box::new(adjust(bucket, credits))));
