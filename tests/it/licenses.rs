@@ -8,7 +8,6 @@ use crate::support::{Client, Reply, TestApp, serve};
 
 const POOL: &str = "instance:acme";
 const PATH: &str = "/v1/pools/instance:acme/license";
-
 /// When most of these tests begin.
 const NOW: &str = "2026-01-20T10:00:00Z";
 
@@ -402,10 +401,13 @@ async fn a_key_that_comes_many_times_at_once_is_booked_once() {
     let clients: [&Client; 2] = [&app, &other];
     let replies = (0..16).map(|number| apply(clients[number % 2], POOL, &key));
     let replies = join_all(replies).await;
-    let changes = replies.into_iter().map(|reply| reply.expect(200).body);
-    let changes: Vec<_> = changes.map(|body| body["change"].clone()).collect();
-    let booked = changes.iter().filter(|change| **change == "increase");
-    assert_eq!((booked.count(), app.entries().await), (1, 2), "{changes:?}");
+    // A machine at work on much else may say 503 to some, booked or not.
+    let answered = replies.into_iter().filter(|reply| reply.status != 503);
+    let changes = answered.map(|reply| reply.expect(200).body["change"].clone());
+    let booked = changes.filter(|change| *change == "increase").count();
+    assert!(booked <= 1, "{booked} times");
+    let again = apply(&app, POOL, &key).await.expect(200).body;
+    assert_eq!((&again["change"], app.entries().await), (&json!("none"), 2));
     assert_eq!(app.balance(POOL).await["available"], 4_000);
     app.verify().await;
 }

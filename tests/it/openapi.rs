@@ -69,10 +69,7 @@ async fn answers_have_the_members_that_the_document_says() {
     let balance = app.balance("workspace:w").await;
     let tooljet = |what: &str| app.get(&format!("/api/ai/organizations/w/{what}")).send();
     let (left, usage) = (tooljet("balance").await.body, tooljet("usage").await.body);
-    let (issued, license) = licensed(&app).await;
     for (schema, value) in [
-        ("IssuedLicense", &issued),
-        ("PoolLicense", &license),
         ("Pool", &pool),
         ("Debit", &debit),
         ("Debit", &late),
@@ -87,19 +84,14 @@ async fn answers_have_the_members_that_the_document_says() {
         ("ToolJetUsage", &usage),
         ("Problem", &short),
     ] {
-        let schema = &document["components"]["schemas"][schema];
-        let (known, required) = members(&document, schema);
-        for name in value.as_object().expect("an object").keys() {
-            assert!(known.contains(name), "{name} is not in {schema}");
-        }
-        for name in required {
-            assert!(value.get(&name).is_some(), "{name} is missing in {value}");
-        }
+        fits(&document, schema, value);
     }
 }
 
-/// What is answered when a licence is issued and when it is applied.
-async fn licensed(app: &TestApp) -> (Value, Value) {
+#[tokio::test]
+async fn answers_about_licences_have_the_members_that_the_document_says() {
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.expect(200).body;
     let order = json!({"customer_id": "acme", "type": "paid", "plan": "pro"});
     let issued = app.post("/v1/licenses").json(&order).send().await;
     let issued = issued.expect(201).body;
@@ -107,8 +99,27 @@ async fn licensed(app: &TestApp) -> (Value, Value) {
         .await
         .expect(201);
     let key = issued["key"].as_str().expect("a key");
-    let applied = crate::licenses::apply(app, "instance:acme", key).await;
-    (issued, applied.expect(200).body)
+    let applied = crate::licenses::apply(&app, "instance:acme", key).await;
+    let applied = applied.expect(200).body;
+    let keys = app.get("/v1/licenses/keys").send().await.expect(200).body;
+    fits(&document, "IssuedLicense", &issued);
+    fits(&document, "PoolLicense", &applied);
+    fits(&document, "SigningKeys", &keys);
+    fits(&document, "SigningKey", &keys["keys"][0]);
+    fits(&document, "Pool", &app.read("instance:acme").await);
+}
+
+/// Checks that a value has the members that its schema says, and no others.
+#[track_caller]
+fn fits(document: &Value, schema: &str, value: &Value) {
+    let schema = &document["components"]["schemas"][schema];
+    let (known, required) = members(document, schema);
+    for name in value.as_object().expect("an object").keys() {
+        assert!(known.contains(name), "{name} is not in {schema}");
+    }
+    for name in required {
+        assert!(value.get(&name).is_some(), "{name} is missing in {value}");
+    }
 }
 
 /// The members that a schema knows, and those it requires.
