@@ -301,8 +301,7 @@ impl<'a> LicenseBody<'a> {
 
 impl<'a> LicenseStateBody<'a> {
     fn of(view: &'a PoolView) -> Self {
-        let last = view.pool.license.as_ref();
-        let license = last.filter(|license| !license.is_withdrawn());
+        let license = view.pool.shown_license();
         let signed = license.and_then(|license| license.signed.as_ref());
         let status = license.map_or(LicenseStatus::None, |license| license.status(view.as_of));
         let license = license.map(LicenseBody::of);

@@ -81,7 +81,7 @@ struct PoolLicenseBody<'a> {
 
 impl<'a> PoolLicenseBody<'a> {
     fn new(pool: &'a Pool, now: Time) -> Self {
-        let last = pool.license.as_ref().filter(|last| !last.is_withdrawn());
+        let last = pool.shown_license();
         let status = last.map_or(LicenseStatus::None, |last| last.status(now));
         let in_force = match status {
             LicenseStatus::Active | LicenseStatus::Grace => last,

@@ -61,6 +61,9 @@ pub struct License {
     /// What was given up on the pool before, if anything was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<GivenUp>,
+    /// Whether the pool is shown without one: it was given up or cleared, and is only remembered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_hidden: bool,
 }
 
 /// Signed licences that were taken from a pool before their end. A pool remembers them whatever
@@ -71,8 +74,6 @@ pub struct GivenUp {
     pub issued_at: Time,
     /// When the last of them was taken.
     pub at: Time,
-    /// Whether no licence came after it: the pool is shown without one.
-    pub is_last: bool,
 }
 
 /// What is kept of a signed licence's key. The key itself is private and kept nowhere.
@@ -146,13 +147,14 @@ impl License {
             signed: None,
             follows_paid: false,
             given_up: None,
+            is_hidden: false,
         }
     }
 
-    /// Whether it was taken from the pool before its end.
+    /// Whether it, or one before it, was paid.
     #[must_use]
-    pub fn is_withdrawn(&self) -> bool {
-        self.given_up.is_some_and(|given_up| given_up.is_last)
+    pub const fn tells_of_paid(&self) -> bool {
+        self.follows_paid || self.kind.is_paid()
     }
 
     /// The licence after it was taken from the pool. What was given up less than a month before it
@@ -163,18 +165,15 @@ impl License {
         };
         let recent = self.given_up.filter(|it| it.is_recent(now));
         let issued_at = recent.map_or(signed.issued_at, |it| it.issued_at.max(signed.issued_at));
-        self.given_up = Some(GivenUp {
-            issued_at,
-            at: now,
-            is_last: true,
-        });
+        self.given_up = Some(GivenUp { issued_at, at: now });
+        self.is_hidden = true;
         self
     }
 
-    /// What stays of it when it is cleared: what was given up before, else nothing.
+    /// What stays of it when it is cleared: that there was a paid one, and what was given up.
     pub(super) fn forgotten(mut self) -> Option<Self> {
-        self.given_up.as_mut()?.is_last = true;
-        Some(self)
+        self.is_hidden = true;
+        Some(self).filter(|last| last.tells_of_paid() || last.given_up.is_some())
     }
 
     /// The instant at which the pool falls back to its free plan.

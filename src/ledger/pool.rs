@@ -52,7 +52,8 @@ pub struct Pool {
     pub next_hold_at: Option<Time>,
     /// Terms that wait for the next renewal.
     pub pending: Option<Terms>,
-    /// The last licence applied, with a trial's end filled in; kept to be shown after its end.
+    /// The last licence applied, with a trial's end filled in; kept to be shown after its end, and
+    /// to be remembered after it was given up or cleared.
     pub license: Option<License>,
     /// When the running licence ends; `None` when none is running or it has no end.
     pub license_ends_at: Option<Time>,

@@ -6,8 +6,8 @@
 use super::advance::{LicenseEnd, end_license, keep_free_plan, turn_over};
 use super::book::Draft;
 use super::{
-    Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, GivenUp, Kind, License,
-    Metadata, PlanCode, PlanVersion, Pool, Refusal, Requested, Seats, Term, Terms, Time,
+    Actor, Allowance, Book, Catalogue, ClockId, Credits, Cycle, Details, Kind, License, Metadata,
+    PlanCode, PlanVersion, Pool, Refusal, Requested, Seats, Term, Terms, Time,
 };
 
 /// A field of a PUT: left out, `null`, or a value.
@@ -356,19 +356,15 @@ impl Pool {
             Patch::Clear if self.fallen_back => return false,
             Patch::Clear => {
                 self.license_ends_at = None;
-                // What was given up is remembered for as long as there is a pool.
+                // What was paid for or given up is remembered for as long as there is a pool.
                 self.license = self.license.take().and_then(License::forgotten);
                 return false;
             }
             Patch::Set(given) => given.clone(),
         };
         let last = self.license.as_ref();
-        let follows_paid = last.is_some_and(|last| last.follows_paid || last.kind.is_paid());
+        let follows_paid = last.is_some_and(License::tells_of_paid);
         let given_up = last.and_then(|last| last.given_up);
-        let given_up = given_up.map(|it| GivenUp {
-            is_last: false,
-            ..it
-        });
         if given.kind == super::LicenseType::Trial {
             self.first_trial_at.get_or_insert(now);
         }

@@ -76,7 +76,7 @@ impl SignedLicense {
             return Err(Refusal::LicenseOutdated);
         }
         let last = pool.license.as_ref();
-        let was_paid = last.is_some_and(|last| last.follows_paid || last.kind.is_paid());
+        let was_paid = last.is_some_and(License::tells_of_paid);
         if was_paid && self.license.kind == LicenseType::Trial {
             return Err(Refusal::LicenseTrialAfterPaid);
         }
@@ -137,6 +137,12 @@ impl Withdrawal {
 }
 
 impl Pool {
+    /// The last licence, running or over; none that was given up or cleared.
+    #[must_use]
+    pub fn shown_license(&self) -> Option<&License> {
+        self.license.as_ref().filter(|last| !last.is_hidden)
+    }
+
     /// The signed licence in force.
     #[must_use]
     pub fn signed(&self) -> Option<&Signed> {

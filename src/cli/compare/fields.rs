@@ -87,7 +87,7 @@ fn theirs(cells: &mut Cells<'_>, catalogue: &Catalogue) -> [(&'static str, Strin
 
 /// In the same order.
 fn ours(Ours { pool, balance }: &Ours) -> [String; 13] {
-    let license = pool.license.as_ref();
+    let license = pool.shown_license();
     let (monthly, addon) = (&balance.monthly, &balance.addon);
     [
         pool.terms.plan.to_string(),

@@ -171,6 +171,18 @@ fn a_paid_key_that_has_ended_is_still_no_ground_for_a_trial() {
 }
 
 #[test]
+fn nor_is_one_that_was_paid_for_before_a_plan_was_put() {
+    let mut book = instance("basic");
+    let mut short = key("2026-01-01");
+    short.license.expires_at = Some(time("2026-01-25"));
+    apply(&mut book, NOW, short);
+    change(&mut book, "2026-01-26", put("basic", 1));
+    assert_eq!(book.pool().shown_license(), None);
+    let after = refusal(&mut book, "2026-01-27", command(trial("2026-01-27")));
+    assert_eq!(after, "license_trial_after_paid");
+}
+
+#[test]
 fn only_the_key_says_plan_builders_allowance_and_licence_while_it_is_in_force() {
     let mut book = instance("basic");
     apply(&mut book, NOW, key("2026-01-01"));
@@ -262,12 +274,7 @@ fn a_licence_that_was_given_up_is_remembered_whatever_comes_in_between() {
         change(&mut book, NOW, between);
         assert_eq!(apply(&mut book, NOW, key("2026-01-01")), Change::Equal);
         withdraw(&mut book, NOW);
-        assert!(
-            book.pool()
-                .license
-                .as_ref()
-                .is_some_and(License::is_withdrawn)
-        );
+        assert_eq!(book.pool().shown_license(), None);
     }
     assert_eq!(issued(&book), granted);
     // Since the last time, not the first: then it is a licence like any other.

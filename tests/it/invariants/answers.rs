@@ -314,10 +314,7 @@ pub fn view(book: &ledger::Book, catalogue: &ledger::Catalogue, now: Time) -> mo
     });
     let pending = pool.pending.as_ref();
     // What was given up is shown as none.
-    let shown = pool
-        .license
-        .as_ref()
-        .filter(|license| !license.is_withdrawn());
+    let shown = pool.shown_license();
     let status = shown.map(|license| license.status(now));
     model::PoolView {
         in_force: terms(&pool.terms),

@@ -205,7 +205,7 @@ impl Pool {
     }
 
     /// After a request about this licence: a pool that has none, and did not fall back from one,
-    /// shows none either, and nothing remembers those before it, unless one was given up.
+    /// shows none either.
     pub fn remember(&mut self, license: &Field<License>) {
         match license {
             Field::Value(license) => {
@@ -214,9 +214,7 @@ impl Pool {
             }
             Field::LeftOut | Field::Null => {
                 if self.requested.license.is_none() && !self.fallen_back {
-                    let given_up = self.withdrawn.is_some();
-                    let had_paid = self.memory.had_paid && given_up;
-                    self.memory = Memory { had_paid, given_up };
+                    self.memory.given_up = self.withdrawn.is_some();
                 }
             }
         }

@@ -49,7 +49,7 @@ fn refused(book: &mut Book, put: PutPool) -> &'static str {
 }
 
 fn status(book: &Book, at: &str) -> Option<LicenseStatus> {
-    let license = book.pool().license.as_ref();
+    let license = book.pool().shown_license();
     license.map(|license| license.status(time(at)))
 }
 
