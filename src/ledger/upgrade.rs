@@ -1,6 +1,7 @@
 //! The one-time move of pools on legacy plans to the plans that came after them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::advance::turn_over;
 use super::book::Draft;
@@ -8,7 +9,6 @@ use super::put::{possible, put_details};
 use super::{
     Actor, Book, Catalogue, Cycle, Entry, Kind, PlanCode, Pool, PoolKind, Refusal, Terms, Time,
 };
-use std::sync::Arc;
 
 /// Moves a pool to the new plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +42,9 @@ impl Upgrade {
         self.at.min(now).max(pool.last_at)
     }
 
-    /// Moves the pool: what is left of the cycle lapses and the new plan's full allowance is granted
-    /// at once. That cycle ends at the pool's own next renewal, so the billing date stays. A pool
-    /// on none of the old plans has nothing to move: then nothing is booked.
+    /// Moves the pool: what is left of the cycle lapses and the new plan's full allowance is
+    /// granted at once. That cycle ends at the pool's own next renewal, so the billing date stays.
+    /// A pool on none of the old plans has nothing to move: then nothing is booked.
     ///
     /// # Errors
     /// The pool is closed, or the new plan cannot be its plan.
