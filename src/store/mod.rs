@@ -4,6 +4,7 @@
 //! Every read for a tenant names the tenant; every statement on a pool names `pool_id`.
 
 mod along;
+mod append;
 mod batch;
 mod catalogue;
 mod checkout_steps;
@@ -37,7 +38,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
-pub use batch::{BatchKey, Loaded, Writer};
+pub use batch::{BatchKey, Earlier, Loaded, Writer};
 pub use catalogue::*;
 pub use checkouts::{CheckoutRecord, CheckoutStatus};
 pub use error::StoreError;
