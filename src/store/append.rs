@@ -12,6 +12,14 @@ use super::inputs::{
 };
 use crate::ledger::{Book, Entry, Kind, Time};
 
+/// Pools are updated, and so locked, in the order in which they are given: in id order everywhere,
+/// two replicas cannot deadlock.
+pub(super) fn in_id_order<'a>(books: &[&'a Book]) -> impl Iterator<Item = &'a Book> {
+    let mut books = books.to_vec();
+    books.sort_unstable_by_key(|book| book.pool().id);
+    books.into_iter()
+}
+
 pub(super) async fn save_balances(
     connection: &mut PgConnection,
     books: &[&Book],
@@ -86,19 +94,6 @@ fn refunds_of_books<'a>(books: &[&'a Book]) -> Vec<RefundInput<'a>> {
     refunds.filter_map(input).collect()
 }
 
-/// What to save of pools whose `seq` is still what was read, their rows locked in id order.
-fn locking(input: &str) -> String {
-    format!(
-        "locked AS (
-            SELECT b.*
-            FROM unnest($1::{input}[]) AS b
-            JOIN pools AS p ON p.pool_id = b.pool_id AND p.seq = b.read_seq
-            ORDER BY p.pool_id
-            FOR UPDATE OF p
-        )"
-    )
-}
-
 /// Entries of the pools that were saved. `IS TRUE` keeps the planner from turning the test into a
 /// join: it expects one pool, and would compare every pool with every entry.
 const APPENDING: &str = "appended AS (
@@ -120,9 +115,8 @@ const APPENDING: &str = "appended AS (
 )";
 
 static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
-    let locking = locking("pool_balance_input");
     format!(
-        "WITH {locking}, saved AS (
+        "WITH saved AS (
             UPDATE pools AS p
             SET
                 seq = b.seq,
@@ -133,8 +127,9 @@ static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
                 overdraft = b.overdraft,
                 consumed = b.consumed,
                 used = b.used
-            FROM locked AS b
+            FROM unnest($1::pool_balance_input[]) AS b
             WHERE p.pool_id = b.pool_id
+                AND p.seq = b.read_seq
             RETURNING p.pool_id
         ), {APPENDING}
         SELECT pool_id FROM saved"
@@ -162,16 +157,16 @@ pub(super) const PAYMENT_COLUMNS: &str = "clawed_back, clawed_from, uncollected,
     payment_version, charged, refunded, disputed, dispute_lost";
 
 static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
-    let locking = locking("pool_state_input");
     let values = format!("b.{}", SAVED_COLUMNS.replace(", ", ", b."));
     let hold_values = format!("h.{}", HOLD_COLUMNS.replace(", ", ", h."));
     let payment_values = format!("b.{}", PAYMENT_COLUMNS.replace(", ", ", b."));
     format!(
-        "WITH {locking}, updated AS (
+        "WITH updated AS (
             UPDATE pools AS p
             SET ({SAVED_COLUMNS}) = ROW({values})
-            FROM locked AS b
+            FROM unnest($1::pool_state_input[]) AS b
             WHERE p.pool_id = b.pool_id
+                AND p.seq = b.read_seq
             RETURNING p.pool_id
         ), created AS (
             INSERT INTO pools ({SAVED_COLUMNS}, recorded_at)

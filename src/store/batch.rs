@@ -24,7 +24,7 @@ use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
-use super::append::{save, save_balances};
+use super::append::{in_id_order, save, save_balances};
 use super::pools::{NOTHING_ALONG, selecting_pools};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, PoolRow};
@@ -92,7 +92,7 @@ impl Store {
     /// The database is away.
     pub async fn writer(&self) -> Result<Writer, StoreError> {
         Ok(Writer {
-            connection: self.dedicated().await?,
+            connection: self.dedicated_writer().await?,
             locked: false,
             replayed_at: None,
         })
@@ -171,7 +171,7 @@ impl Writer {
         recorded_at: Time,
     ) -> Result<Vec<PoolId>, StoreError> {
         let (whole, balances): (Vec<&Book>, Vec<&Book>) =
-            books.iter().partition(|book| book.changed_terms());
+            in_id_order(books).partition(|book| book.changed_terms());
         let mut written = Vec::with_capacity(books.len());
         if !balances.is_empty() {
             let saved = save_balances(&mut self.connection, &balances, recorded_at).await;

@@ -172,8 +172,23 @@ impl Store {
     /// # Errors
     /// The database is away.
     async fn dedicated(&self) -> Result<PgConnection, StoreError> {
+        self.connect(&self.options).await
+    }
+
+    /// A connection for a lane. It looks its pools up one by one in the order they are given, so
+    /// their rows are locked in that order, whatever the planner thinks of joining them otherwise.
+    ///
+    /// # Errors
+    /// The database is away.
+    async fn dedicated_writer(&self) -> Result<PgConnection, StoreError> {
+        let options = self.options.clone();
+        let in_order = [("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+        self.connect(&options.options(in_order)).await
+    }
+
+    async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
         let connecting = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
+            let mut connection = PgConnection::connect_with(options).await?;
             take_role(&mut connection, &self.role).await?;
             Ok(connection)
         };
