@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
 use super::append::{in_id_order, save, save_balances};
-use super::pools::{NOTHING_ALONG, selecting_pools};
+use super::pools::{SELECTING_POOLS_ALONE, selecting_pools};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, PoolRow};
 use super::{PurchaseRecord, Store, StoreError, StoredPool};
@@ -217,11 +217,11 @@ async fn load(connection: &mut PgConnection, batch: &BatchKey) -> Result<Loaded,
     })
 }
 
-fn reading_pools(along: &str) -> String {
-    format!("{} WHERE p.pool_id = ANY($1)", selecting_pools(along))
+fn reading_pools(selecting: &str) -> String {
+    format!("{selecting} WHERE p.pool_id = ANY($1)")
 }
 
-static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(NOTHING_ALONG));
+static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(&SELECTING_POOLS_ALONE));
 static READING_POOLS_ALONG: LazyLock<String> = LazyLock::new(|| {
     let holds = holds_column(
         "p.next_hold_at <= GREATEST(c.now, $2) OR p.pool_id = ANY($3)",
@@ -234,7 +234,7 @@ static READING_POOLS_ALONG: LazyLock<String> = LazyLock::new(|| {
         WHERE k.pool_id = p.pool_id",
     );
     let bought = bought_column("p.uncollected > 0 OR p.pool_id = ANY($6)");
-    reading_pools(&format!("{holds}, {bought}"))
+    reading_pools(&selecting_pools(&format!("{holds}, {bought}")))
 });
 
 async fn load_pools(
