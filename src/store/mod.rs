@@ -25,6 +25,7 @@ mod pools;
 mod promo_codes;
 mod purchases;
 mod rows;
+mod shared_reads;
 mod statement;
 mod stripe_settings;
 mod tenants;
@@ -59,6 +60,8 @@ pub use tenants::*;
 pub use usage::*;
 pub use verify::*;
 
+use shared_reads::SharedReads;
+
 /// How long connecting may take: an answer must come within two seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// How long a connection may lie idle and be used again unasked.
@@ -82,6 +85,7 @@ pub struct Store {
     role: Arc<Role>,
     catalogues: CatalogueCache,
     keys: KeyCache,
+    shared_reads: SharedReads,
     /// Entries that a block of usage has, in pools that have none yet.
     block_entries: i64,
 }
@@ -131,6 +135,7 @@ impl Store {
             options,
             catalogues: CatalogueCache::default(),
             keys: KeyCache::default(),
+            shared_reads: SharedReads::default(),
             block_entries: BLOCK_ENTRIES,
         })
     }
