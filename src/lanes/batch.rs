@@ -157,6 +157,19 @@ impl PoolJobs {
         }
     }
 
+    /// The keys of jobs that no entry answers: they may be retries of jobs that booked one.
+    pub fn unbooked_keys(
+        &self,
+        decided: &Decided,
+    ) -> impl Iterator<Item = (PoolId, IdempotencyKey)> {
+        let unbooked = self.envelopes.iter().zip(&decided.answers);
+        let unbooked = unbooked.filter(|(_, answer)| !matches!(answer, Ok(Reply::Entry { .. })));
+        unbooked.filter_map(|(envelope, _)| {
+            let request = envelope.job.actor.request.as_ref()?;
+            Some((self.id, request.key.clone()))
+        })
+    }
+
     /// Whose pool it is.
     pub fn tenant(&self) -> Option<TenantId> {
         self.envelopes.first().map(|envelope| envelope.job.tenant)

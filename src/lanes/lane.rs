@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events, needs};
@@ -19,6 +20,14 @@ use crate::store::{Loaded, PurchaseRecord, Store, StoreError, Writer};
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a pool is tried again when other writers are in the way.
 const ATTEMPTS: u32 = 20;
+
+/// What a batch is decided on.
+struct Read {
+    loaded: Loaded,
+    /// The time on the test clocks of pools that are being made.
+    clocks: HashMap<PoolId, Time>,
+    now: Time,
+}
 
 /// A writer with its queue.
 pub(super) struct Lane {
@@ -56,6 +65,13 @@ impl Lane {
             "credit_ledger_lane_queue_length", "lane" => self.number.to_string());
         let mut taken = Vec::with_capacity(self.batch_limit);
         while queue.recv_many(&mut taken, self.batch_limit).await > 0 {
+            // The first of requests that arrived together wakes us: the others are about to follow.
+            yield_now().await;
+            while taken.len() < self.batch_limit
+                && let Ok(envelope) = queue.try_recv()
+            {
+                taken.push(envelope);
+            }
             waiting.set(f64::from(u32::try_from(queue.len()).unwrap_or(u32::MAX)));
             // Who has stopped waiting was told that the outcome is unknown: it never begins.
             taken.retain(|envelope| !envelope.answer.is_closed());
@@ -95,29 +111,64 @@ impl Lane {
 
     /// One go at a batch. Gives the pools that have to be tried again, after their row locks.
     async fn attempt(&mut self, pools: Vec<PoolJobs>, locked: bool) -> Option<Vec<PoolJobs>> {
-        let loaded = match self.load(&pools, locked).await {
-            Ok(loaded) => loaded,
+        let mut read = match self.read(&pools, locked).await {
+            Ok(read) => read,
             Err(error) => return self.give_up(pools, error),
         };
-        if let Err(error) = self.find_catalogues(&pools, &loaded).await {
+        let mut decided: Vec<Decided> = pools.iter().map(|it| self.decide(it, &read)).collect();
+        if let Err(error) = self.recognise(&pools, &mut decided, &mut read).await {
             return self.give_up(pools, error);
         }
-        let now = self.clock.now();
-        let clocks = match self.new_clocks(&pools, &loaded).await {
-            Ok(clocks) => clocks,
-            Err(error) => return self.give_up(pools, error),
-        };
-        let decided: Vec<Decided> = pools
-            .iter()
-            .map(|jobs| self.decide(jobs, &loaded, &clocks, now))
-            .collect();
-        match self.write(&decided, locked, now).await {
+        match self.write(&decided, locked, read.now).await {
             Ok(written) => {
                 let again = answer(pools, decided, &written);
                 (!again.is_empty()).then_some(again)
             }
             Err(error) => self.give_up(pools, error),
         }
+    }
+
+    /// Everything the decisions need.
+    async fn read(&mut self, pools: &[PoolJobs], locked: bool) -> Result<Read, StoreError> {
+        let loaded = self.load(pools, locked).await?;
+        self.find_catalogues(pools, &loaded).await?;
+        let now = self.clock.now();
+        let clocks = self.new_clocks(pools, &loaded).await?;
+        Ok(Read {
+            loaded,
+            clocks,
+            now,
+        })
+    }
+
+    /// What booked nothing may be the retry of a job that did. Unless every key was read before,
+    /// those are looked up now, and a pool that has one of them is decided again (exactly-once).
+    async fn recognise(
+        &mut self,
+        pools: &[PoolJobs],
+        decided: &mut [Decided],
+        read: &mut Read,
+    ) -> Result<(), StoreError> {
+        if read.loaded.knows_keys {
+            return Ok(());
+        }
+        let unbooked = pools.iter().zip(decided.iter());
+        let keys: Vec<_> = unbooked
+            .flat_map(|(jobs, decided)| jobs.unbooked_keys(decided))
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let writer = self.writer.as_mut().ok_or_else(StoreError::timed_out)?;
+        let finding = timeout(STEP_TIMEOUT, writer.find_earlier(&keys));
+        read.loaded.earlier = finding.await.map_err(|_| StoreError::timed_out())??;
+        let replayed: HashSet<PoolId> = read.loaded.earlier.keys().map(|(pool, _)| *pool).collect();
+        for (jobs, decided) in pools.iter().zip(decided) {
+            if replayed.contains(&jobs.id) {
+                *decided = self.decide(jobs, read);
+            }
+        }
+        Ok(())
     }
 
     /// Nothing or something unknown was written: who is in the way is waited out, anything else
@@ -218,18 +269,17 @@ impl Lane {
         Ok(clocks)
     }
 
-    fn decide(
-        &self,
-        jobs: &PoolJobs,
-        loaded: &Loaded,
-        clocks: &HashMap<PoolId, Time>,
-        now: Time,
-    ) -> Decided {
+    fn decide(&self, jobs: &PoolJobs, read: &Read) -> Decided {
+        let Read {
+            loaded,
+            clocks,
+            now,
+        } = read;
         let stored = loaded.pools.get(&jobs.id);
         let clock = stored.map_or_else(|| clocks.get(&jobs.id).copied(), |it| it.clock_now);
         // Never earlier than the last entry, whatever this machine's clock says (ordered).
         let last_at = stored.map(|stored| stored.pool.last_at);
-        let now = last_at.into_iter().fold(clock.unwrap_or(now), Time::max);
+        let now = last_at.into_iter().fold(clock.unwrap_or(*now), Time::max);
         match jobs
             .tenant()
             .and_then(|tenant| self.catalogues.get(&tenant))

@@ -1,31 +1,35 @@
-//! The hot path: read the pools of a batch and their earlier keys, then append entries and save
-//! the pools in one statement.
+//! The hot path: read the pools of a batch, then append entries and save the pools in one
+//! statement.
 //!
 //! No row is locked between the two. What is written counts only for pools whose `seq` is still
-//! what was read, and every entry moves `seq`: so neither another replica's entry nor an earlier
-//! idempotency key can have been missed (invariants exactly-once, ordered). Entries and pool are
-//! written by one statement, which is its own transaction: both are there or neither, and nothing
-//! stays open when a connection is cut. A pool that lost such a race is read again under its row
-//! lock, so that nobody starves.
+//! what was read, and every entry moves `seq`: so no other replica's entry can have been missed
+//! (invariant ordered). Entries and pool are written by one statement, which is its own
+//! transaction: both are there or neither, and nothing stays open when a connection is cut. A pool
+//! that lost such a race is read again under its row lock, so that nobody starves.
+//!
+//! Whether an idempotency key was used before is not asked beforehand, because hardly any was: the
+//! journal takes a key once for a pool, so an entry with an earlier key is refused with all that
+//! would be written with it, and its pools are read again with their keys (invariant
+//! exactly-once). What books nothing is not stopped by that: its key is looked up with
+//! [`Writer::find_earlier`] before it is answered. For a second after a replay keys are read first.
 //!
 //! The statements are atomic for each pool, not only for the batch: a batch may be split by shard.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
-use super::inputs::{
-    BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
-};
-use super::pools::{NOTHING_ALONG, selecting_pools};
+use super::append::{in_id_order, save, save_balances};
+use super::pools::{SELECTING_POOLS_ALONE, selecting_pools};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, PoolRow};
 use super::{PurchaseRecord, Store, StoreError, StoredPool};
-use crate::ledger::{Along, Book, Entry, IdempotencyKey, Kind, Label, Pool, PoolId, Time};
+use crate::ledger::{Along, Book, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
 
 /// What a batch reads: pools, the entries of earlier keys, earlier purchases, holds, debits.
 #[derive(Debug)]
@@ -51,13 +55,18 @@ pub struct BatchKey {
     pub references: Vec<(PoolId, Label)>,
 }
 
+/// Entries by the key of their request.
+pub type Earlier = HashMap<(PoolId, IdempotencyKey), Arc<Entry>>;
+
 /// What was read.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The pools that are there.
     pub pools: HashMap<PoolId, StoredPool>,
     /// Entries that carry one of the keys.
-    pub earlier: HashMap<(PoolId, IdempotencyKey), Arc<Entry>>,
+    pub earlier: Earlier,
+    /// Whether all the keys were looked up.
+    pub knows_keys: bool,
     /// Purchases that carry one of the references.
     pub purchases: HashMap<(PoolId, Label), PurchaseRecord>,
 }
@@ -67,7 +76,14 @@ pub struct Writer {
     connection: PgConnection,
     /// Whether a transaction is open that holds row locks.
     locked: bool,
+    /// When a write met an earlier key: whoever tries again often tries more than once.
+    replayed_at: Option<Instant>,
 }
+
+/// The constraint that takes a key once for a pool.
+const KEY_CONSTRAINT: &str = "entries_idempotency_key";
+/// How long after a replay keys are read first, so that replays cost others little.
+const WARY: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Connects a writer.
@@ -76,24 +92,55 @@ impl Store {
     /// The database is away.
     pub async fn writer(&self) -> Result<Writer, StoreError> {
         Ok(Writer {
-            connection: self.dedicated().await?,
+            connection: self.dedicated_writer().await?,
             locked: false,
+            replayed_at: None,
         })
     }
 }
 
 impl Writer {
-    /// Reads what a batch needs. Keys are read after the pools: an entry that is missed here was
-    /// appended later, and moved the `seq` that the write compares.
+    /// Reads what a batch needs. Keys, where they are read at all, are read after the pools: an
+    /// entry that is missed here was appended later, and moved the `seq` that the write compares.
     ///
     /// # Errors
     /// The database is away or a row is corrupt.
     pub async fn load(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
-        load(&mut self.connection, batch).await
+        let wary = self.replayed_at.is_some_and(|at| at.elapsed() < WARY);
+        let loaded = load(&mut self.connection, batch).await?;
+        if wary {
+            self.with_earlier(loaded, &batch.keys).await
+        } else {
+            Ok(loaded)
+        }
     }
 
-    /// As [`Self::load`], under the row locks of the pools until the next [`Self::write`]: for
-    /// pools that lost a race. The locks are taken in id order, so two replicas cannot deadlock.
+    /// The entries that carry one of the keys.
+    ///
+    /// # Errors
+    /// The database is away or a row is corrupt.
+    pub async fn find_earlier(
+        &mut self,
+        keys: &[(PoolId, IdempotencyKey)],
+    ) -> Result<Earlier, StoreError> {
+        load_earlier(&mut self.connection, keys).await
+    }
+
+    async fn with_earlier(
+        &mut self,
+        loaded: Loaded,
+        keys: &[(PoolId, IdempotencyKey)],
+    ) -> Result<Loaded, StoreError> {
+        Ok(Loaded {
+            earlier: self.find_earlier(keys).await?,
+            knows_keys: true,
+            ..loaded
+        })
+    }
+
+    /// As [`Self::load`] with all keys, under the row locks of the pools until the next
+    /// [`Self::write`]: for pools that were not written. The locks are taken in id order, so two
+    /// replicas cannot deadlock.
     ///
     /// # Errors
     /// The database is away or a row is corrupt. The writer must then be dropped, and its locks
@@ -107,12 +154,13 @@ impl Writer {
             .execute(&mut self.connection)
             .await?;
         // A later statement than the one that waited for the locks sees what was written meanwhile.
-        load(&mut self.connection, batch).await
+        let loaded = load(&mut self.connection, batch).await?;
+        self.with_earlier(loaded, &batch.keys).await
     }
 
     /// Appends the entries of the books and saves their pools, in one transaction for each kind of
     /// book. Gives the pools that were written; the others were changed by another writer since
-    /// they were read.
+    /// they were read, or a key that was not read had been used before.
     ///
     /// # Errors
     /// The database is away: whether the write happened is then unknown.
@@ -122,11 +170,38 @@ impl Writer {
         purchases: &[PurchaseRecord],
         recorded_at: Time,
     ) -> Result<Vec<PoolId>, StoreError> {
-        let written = write(&mut self.connection, books, purchases, recorded_at).await?;
+        let (whole, balances): (Vec<&Book>, Vec<&Book>) =
+            in_id_order(books).partition(|book| book.changed_terms());
+        let mut written = Vec::with_capacity(books.len());
+        if !balances.is_empty() {
+            let saved = save_balances(&mut self.connection, &balances, recorded_at).await;
+            written.extend(self.unless_replayed(saved)?);
+        }
+        if !whole.is_empty() {
+            let saved = save(&mut self.connection, &whole, purchases, recorded_at).await;
+            written.extend(self.unless_replayed(saved)?);
+        }
         if std::mem::take(&mut self.locked) {
             self.connection.execute("COMMIT").await?;
         }
-        Ok(written)
+        Ok(written.into_iter().map(PoolId::from).collect())
+    }
+
+    /// None of the pools where an earlier key refused the whole statement. Under locks the keys
+    /// were read, so that cannot be.
+    fn unless_replayed(
+        &mut self,
+        saved: Result<Vec<Uuid>, sqlx::Error>,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        match saved.map_err(StoreError::from) {
+            Err(StoreError::Conflict { constraint })
+                if constraint == KEY_CONSTRAINT && !self.locked =>
+            {
+                self.replayed_at = Some(Instant::now());
+                Ok(Vec::new())
+            }
+            saved => saved,
+        }
     }
 }
 
@@ -134,20 +209,19 @@ async fn load(connection: &mut PgConnection, batch: &BatchKey) -> Result<Loaded,
     let mut pools = load_pools(connection, batch).await?;
     load_debits(connection, &batch.debits, &mut pools).await?;
     load_runs(connection, &batch.runs, &mut pools).await?;
-    let earlier = load_earlier(connection, &batch.keys).await?;
     let purchases = load_purchases(connection, &batch.references).await?;
     Ok(Loaded {
         pools,
-        earlier,
         purchases,
+        ..Loaded::default()
     })
 }
 
-fn reading_pools(along: &str) -> String {
-    format!("{} WHERE p.pool_id = ANY($1)", selecting_pools(along))
+fn reading_pools(selecting: &str) -> String {
+    format!("{selecting} WHERE p.pool_id = ANY($1)")
 }
 
-static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(NOTHING_ALONG));
+static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(&SELECTING_POOLS_ALONE));
 static READING_POOLS_ALONG: LazyLock<String> = LazyLock::new(|| {
     let holds = holds_column(
         "p.next_hold_at <= GREATEST(c.now, $2) OR p.pool_id = ANY($3)",
@@ -160,7 +234,7 @@ static READING_POOLS_ALONG: LazyLock<String> = LazyLock::new(|| {
         WHERE k.pool_id = p.pool_id",
     );
     let bought = bought_column("p.uncollected > 0 OR p.pool_id = ANY($6)");
-    reading_pools(&format!("{holds}, {bought}"))
+    reading_pools(&selecting_pools(&format!("{holds}, {bought}")))
 });
 
 async fn load_pools(
@@ -225,9 +299,9 @@ static FINDING_EARLIER: LazyLock<String> = LazyLock::new(|| {
 async fn load_earlier(
     connection: &mut PgConnection,
     keys: &[(PoolId, IdempotencyKey)],
-) -> Result<HashMap<(PoolId, IdempotencyKey), Arc<Entry>>, StoreError> {
+) -> Result<Earlier, StoreError> {
     if keys.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Earlier::new());
     }
     let pools: Vec<Uuid> = keys.iter().map(|(pool, _)| pool.uuid()).collect();
     let texts: Vec<&str> = keys.iter().map(|(_, key)| key.as_str()).collect();
@@ -276,219 +350,3 @@ async fn load_purchases(
         .map(|record| record.map(|record| ((record.pool_id, record.reference.clone()), record)))
         .collect()
 }
-
-async fn write(
-    connection: &mut PgConnection,
-    books: &[&Book],
-    purchases: &[PurchaseRecord],
-    recorded_at: Time,
-) -> Result<Vec<PoolId>, StoreError> {
-    let (whole, balances): (Vec<&Book>, Vec<&Book>) =
-        books.iter().partition(|book| book.changed_terms());
-    let mut written = Vec::with_capacity(books.len());
-    if !balances.is_empty() {
-        let inputs: Vec<PoolBalanceInput> =
-            balances.iter().map(|book| PoolBalanceInput(book)).collect();
-        let ids: Vec<Uuid> = sqlx::query_scalar(SAVING_BALANCES.as_str())
-            .bind(inputs)
-            .bind(entries_of(&balances))
-            .bind(recorded_at)
-            .fetch_all(&mut *connection)
-            .await?;
-        written.extend(ids.into_iter().map(PoolId::from));
-    }
-    if !whole.is_empty() {
-        let inputs: Vec<PoolInput> = whole.iter().map(|book| PoolInput(book)).collect();
-        let bought: Vec<PurchaseInput> = purchases.iter().map(PurchaseInput).collect();
-        let ids: Vec<Uuid> = sqlx::query_scalar(SAVING_POOLS.as_str())
-            .bind(inputs)
-            .bind(entries_of(&whole))
-            .bind(recorded_at)
-            .bind(bought)
-            .bind(holds_of_books(&whole))
-            .bind(refunds_of_books(&whole))
-            .bind(bought_of_books(&whole))
-            .fetch_all(&mut *connection)
-            .await?;
-        written.extend(ids.into_iter().map(PoolId::from));
-    }
-    Ok(written)
-}
-
-fn entries_of<'a>(books: &[&'a Book]) -> Vec<EntryInput<'a>> {
-    let entries = books.iter().flat_map(|book| book.entries());
-    entries.map(|entry| EntryInput(entry)).collect()
-}
-
-fn holds_of_books<'a>(books: &[&'a Book]) -> Vec<HoldInput<'a>> {
-    let of_book = |book: &&'a Book| {
-        let book: &'a Book = book;
-        let pool = book.pool().id;
-        book.changed_holds().map(move |hold| HoldInput(pool, hold))
-    };
-    books.iter().flat_map(of_book).collect()
-}
-
-fn bought_of_books<'a>(books: &[&'a Book]) -> Vec<BoughtInput<'a>> {
-    let of_book = |book: &&'a Book| {
-        let book: &'a Book = book;
-        let pool = book.pool().id;
-        let changed = book.changed_bought();
-        changed.map(move |bought| BoughtInput(pool, bought))
-    };
-    books.iter().flat_map(of_book).collect()
-}
-
-fn refunds_of_books<'a>(books: &[&'a Book]) -> Vec<RefundInput<'a>> {
-    let entries = books.iter().flat_map(|book| book.entries());
-    let refunds = entries.filter(|entry| entry.kind == Kind::Refund);
-    let input = |entry: &'a Arc<Entry>| {
-        let facts = entry.read_details()?.refund?;
-        let (debit_seq, _) = facts.debit.locate(entry.pool)?;
-        let credits = facts.credits().units();
-        Some(RefundInput {
-            entry,
-            debit_seq,
-            credits,
-        })
-    };
-    refunds.filter_map(input).collect()
-}
-
-/// What to save of pools whose `seq` is still what was read, their rows locked in id order.
-fn locking(input: &str) -> String {
-    format!(
-        "locked AS (
-            SELECT b.*
-            FROM unnest($1::{input}[]) AS b
-            JOIN pools AS p ON p.pool_id = b.pool_id AND p.seq = b.read_seq
-            ORDER BY p.pool_id
-            FOR UPDATE OF p
-        )"
-    )
-}
-
-/// Entries of the pools that were saved. `IS TRUE` keeps the planner from turning the test into a
-/// join: it expects one pool, and would compare every pool with every entry.
-const APPENDING: &str = "appended AS (
-    INSERT INTO entries (
-        pool_id, seq, kind, at, recorded_at, actor, idempotency_key, fingerprint, operation,
-        user_id, workspace_id, run_id, model, reference, reason, purchase_id, metadata, details,
-        transfers, granted, monthly, held_monthly, used, cycle_start, renews_at, expires_at,
-        addon_granted, addon, held_addon, addon_expires_at, overdraft, held_ended, cycle_seq,
-        addon_seq, hash
-    )
-    SELECT
-        e.pool_id, e.seq, e.kind, e.at, $3, e.actor, e.idempotency_key, e.fingerprint,
-        e.operation, e.user_id, e.workspace_id, e.run_id, e.model, e.reference, e.reason,
-        e.purchase_id, e.metadata, e.details, e.transfers, e.granted, e.monthly, e.held_monthly,
-        e.used, e.cycle_start, e.renews_at, e.expires_at, e.addon_granted, e.addon, e.held_addon,
-        e.addon_expires_at, e.overdraft, e.held_ended, e.cycle_seq, e.addon_seq, e.hash
-    FROM unnest($2::entry_input[]) AS e
-    WHERE (e.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
-)";
-
-static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
-    let locking = locking("pool_balance_input");
-    format!(
-        "WITH {locking}, saved AS (
-            UPDATE pools AS p
-            SET
-                seq = b.seq,
-                hash = b.hash,
-                last_at = b.last_at,
-                monthly = b.monthly,
-                addon = b.addon,
-                overdraft = b.overdraft,
-                consumed = b.consumed,
-                used = b.used
-            FROM locked AS b
-            WHERE p.pool_id = b.pool_id
-            RETURNING p.pool_id
-        ), {APPENDING}
-        SELECT pool_id FROM saved"
-    )
-});
-
-/// Every column of `pools`, in the order of `pool_state_input` without `read_seq`.
-const SAVED_COLUMNS: &str = "pool_id, tenant_id, name, created_at, seq, hash, last_at, monthly, \
-    addon, held_monthly, held_addon, held_ended, overdraft, consumed, lapsed, issued_monthly, \
-    issued_addon, adjusted, clawed_back, used, plan, builders, monthly_allowance, denomination, \
-    legacy_prices, addons_allowed, granted, cycle_number, cycle_anchor, cycle_start, cycle_end, \
-    cycle_seq, addon_granted, addon_expires_at, addon_seq, expired_addon_at, \
-    expired_addon_granted, expired_addon_lapsed, expired_addon_held, expired_addon_seq, \
-    uncollected, open_holds, next_hold_at, requested, pending, license, license_ends_at, \
-    first_trial_at, \
-    fallen_back, billing_anchor, test_clock, closed_at, next_due_at";
-
-/// Every column of `holds`.
-const HOLD_COLUMNS: &str = "pool_id, seq, opened_at, last_seq, status, expires_at, requested, \
-    monthly, addon, cycle_seq, addon_seq, price, operation, user_id, workspace_id, run_id, \
-    model";
-
-/// What became of a purchase, in the order of `bought_input`.
-pub(super) const PAYMENT_COLUMNS: &str = "clawed_back, clawed_from, uncollected, \
-    payment_version, charged, refunded, disputed, dispute_lost";
-
-static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
-    let locking = locking("pool_state_input");
-    let values = format!("b.{}", SAVED_COLUMNS.replace(", ", ", b."));
-    let hold_values = format!("h.{}", HOLD_COLUMNS.replace(", ", ", h."));
-    let payment_values = format!("b.{}", PAYMENT_COLUMNS.replace(", ", ", b."));
-    format!(
-        "WITH {locking}, updated AS (
-            UPDATE pools AS p
-            SET ({SAVED_COLUMNS}) = ROW({values})
-            FROM locked AS b
-            WHERE p.pool_id = b.pool_id
-            RETURNING p.pool_id
-        ), created AS (
-            INSERT INTO pools ({SAVED_COLUMNS}, recorded_at)
-            SELECT {values}, $3
-            FROM unnest($1::pool_state_input[]) AS b
-            WHERE b.read_seq = 0
-            ON CONFLICT (pool_id) DO NOTHING
-            RETURNING pool_id
-        ), saved AS (
-            SELECT pool_id FROM updated
-            UNION ALL
-            SELECT pool_id FROM created
-        ), {APPENDING}, bought AS (
-            INSERT INTO purchases (
-                pool_id, purchase_id, tenant_id, seq, credits, bonus, payment_reference, paid_at,
-                expires_at, valid_until, amount_cents, currency, user_id, created_at,
-                {PAYMENT_COLUMNS}
-            )
-            SELECT
-                u.pool_id, u.purchase_id, u.tenant_id, u.seq, u.credits, u.bonus,
-                u.payment_reference, u.paid_at, u.expires_at, u.valid_until, u.amount_cents,
-                u.currency, u.user_id, u.created_at, {payment_values}
-            FROM unnest($4::credited_purchase_input[]) AS u
-            JOIN unnest($7::bought_input[]) AS b ON b.pool_id = u.pool_id AND b.seq = u.seq
-            WHERE (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
-        ), taken AS (
-            -- Of purchases that were there before: what this statement adds, it does not see.
-            UPDATE purchases AS u
-            SET ({PAYMENT_COLUMNS}) = ROW({payment_values})
-            FROM unnest($7::bought_input[]) AS b
-            WHERE u.pool_id = b.pool_id
-                AND u.seq = b.seq
-                AND (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
-        ), held AS (
-            INSERT INTO holds ({HOLD_COLUMNS})
-            SELECT {hold_values}
-            FROM unnest($5::hold_input[]) AS h
-            WHERE (h.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
-            ON CONFLICT (pool_id, seq) DO UPDATE SET
-                last_seq = excluded.last_seq,
-                status = excluded.status,
-                expires_at = excluded.expires_at
-        ), refunded AS (
-            INSERT INTO refunds (pool_id, debit_seq, seq, credits)
-            SELECT r.pool_id, r.debit_seq, r.seq, r.credits
-            FROM unnest($6::refund_input[]) AS r
-            WHERE (r.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
-        )
-        SELECT pool_id FROM saved"
-    )
-});

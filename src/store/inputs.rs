@@ -1,5 +1,5 @@
 //! What a batch writes, encoded straight from ledger values into Postgres composites: arrays of
-//! them are unnested by the statements in `batch`. Column order is that of the SQL types.
+//! them are unnested by the statements in `append`. Column order is that of the SQL types.
 
 use serde::Serialize;
 use sqlx::encode::{Encode, IsNull};

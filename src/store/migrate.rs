@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
 
 use super::StoreError;
-use super::batch::PAYMENT_COLUMNS;
+use super::append::PAYMENT_COLUMNS;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 

@@ -4,6 +4,7 @@
 //! Every read for a tenant names the tenant; every statement on a pool names `pool_id`.
 
 mod along;
+mod append;
 mod batch;
 mod catalogue;
 mod checkout_steps;
@@ -28,6 +29,7 @@ mod promo_codes;
 mod purchases;
 mod rehearsal;
 mod rows;
+mod shared_reads;
 mod statement;
 mod stripe_settings;
 mod tenants;
@@ -41,7 +43,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
-pub use batch::{BatchKey, Loaded, Writer};
+pub use batch::{BatchKey, Earlier, Loaded, Writer};
 pub use catalogue::*;
 pub use checkouts::{CheckoutRecord, CheckoutStatus};
 pub use error::StoreError;
@@ -66,6 +68,8 @@ pub use tenants::*;
 pub use usage::*;
 pub use verify::*;
 
+use shared_reads::SharedReads;
+
 /// How long connecting may take: an answer must come within two seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// How long a connection may lie idle and be used again unasked.
@@ -89,6 +93,7 @@ pub struct Store {
     role: Arc<Role>,
     catalogues: CatalogueCache,
     keys: KeyCache,
+    shared_reads: SharedReads,
     /// Entries that a block of usage has, in pools that have none yet.
     block_entries: i64,
 }
@@ -138,6 +143,7 @@ impl Store {
             options,
             catalogues: CatalogueCache::default(),
             keys: KeyCache::default(),
+            shared_reads: SharedReads::default(),
             block_entries: BLOCK_ENTRIES,
         })
     }
@@ -179,8 +185,23 @@ impl Store {
     /// # Errors
     /// The database is away.
     async fn dedicated(&self) -> Result<PgConnection, StoreError> {
+        self.connect(&self.options).await
+    }
+
+    /// A connection for a lane. It looks its pools up one by one in the order they are given, so
+    /// their rows are locked in that order, whatever the planner thinks of joining them otherwise.
+    ///
+    /// # Errors
+    /// The database is away.
+    async fn dedicated_writer(&self) -> Result<PgConnection, StoreError> {
+        let options = self.options.clone();
+        let in_order = [("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+        self.connect(&options.options(in_order)).await
+    }
+
+    async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
         let connecting = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
+            let mut connection = PgConnection::connect_with(options).await?;
             take_role(&mut connection, &self.role).await?;
             Ok(connection)
         };

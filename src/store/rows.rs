@@ -2,7 +2,8 @@
 //! ledger values. A row that does not parse is corrupt: loud, never defaulted away.
 
 use serde::de::DeserializeOwned;
-use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -12,51 +13,81 @@ use crate::ledger::{
     SignedCredits, Terms, Time, Transfer,
 };
 
-/// The columns of [`EntryRow`], of a table called `e`.
-pub(super) const ENTRY_COLUMNS: &str = "e.pool_id, e.seq, e.kind, e.at, e.actor, \
-    e.idempotency_key, e.fingerprint, e.operation, e.user_id, e.workspace_id, e.run_id, e.model, \
-    e.reference, e.reason, e.purchase_id, e.metadata, e.details, e.transfers, e.granted, \
-    e.monthly, e.held_monthly, e.used, e.cycle_start, e.renews_at, e.expires_at, \
-    e.addon_granted, e.addon, e.held_addon, e.addon_expires_at, e.overdraft, e.held_ended, \
-    e.cycle_seq, e.addon_seq, e.hash";
+/// A row, and the columns it is read from by their places: looking up each of some fifty by its
+/// name costs as much as all else about a row. A statement names them first.
+macro_rules! row {
+    (
+        $(#[$doc:meta])* $name:ident,
+        $(#[$columns_doc:meta])* $columns:ident of $table:literal,
+        { $first:ident: $first_type:ty, $($field:ident: $type:ty,)+ }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(super) struct $name {
+            pub $first: $first_type,
+            $(pub $field: $type,)+
+        }
 
-/// A row of `entries`, without `recorded_at`.
-#[derive(Debug, FromRow)]
-pub(super) struct EntryRow {
-    pub pool_id: Uuid,
-    pub seq: i64,
-    pub kind: String,
-    pub at: Time,
-    pub actor: Option<Uuid>,
-    pub idempotency_key: Option<String>,
-    pub fingerprint: Option<Vec<u8>>,
-    pub operation: Option<String>,
-    pub user_id: Option<String>,
-    pub workspace_id: Option<String>,
-    pub run_id: Option<String>,
-    pub model: Option<String>,
-    pub reference: Option<String>,
-    pub reason: Option<String>,
-    pub purchase_id: Option<Uuid>,
-    pub metadata: Option<String>,
-    pub details: Option<String>,
-    pub transfers: String,
-    pub granted: i64,
-    pub monthly: i64,
-    pub held_monthly: i64,
-    pub used: i64,
-    pub cycle_start: Time,
-    pub renews_at: Time,
-    pub expires_at: Time,
-    pub addon_granted: i64,
-    pub addon: i64,
-    pub held_addon: i64,
-    pub addon_expires_at: Option<Time>,
-    pub overdraft: i64,
-    pub held_ended: i64,
-    pub cycle_seq: i64,
-    pub addon_seq: Option<i64>,
-    pub hash: Vec<u8>,
+        $(#[$columns_doc])*
+        pub(super) const $columns: &str = concat!(
+            $table, ".", stringify!($first), $(", ", $table, ".", stringify!($field)),+
+        );
+
+        impl FromRow<'_, PgRow> for $name {
+            fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+                let mut places = 0_usize..;
+                let mut place = || places.next().unwrap_or(usize::MAX);
+                // In the order in which they are written.
+                Ok(Self {
+                    $first: row.try_get(place())?,
+                    $($field: row.try_get(place())?,)+
+                })
+            }
+        }
+    };
+}
+
+row! {
+    /// A row of `entries`, without `recorded_at`.
+    EntryRow,
+    /// The columns of [`EntryRow`], of a table called `e`.
+    ENTRY_COLUMNS of "e",
+    {
+        pool_id: Uuid,
+        seq: i64,
+        kind: String,
+        at: Time,
+        actor: Option<Uuid>,
+        idempotency_key: Option<String>,
+        fingerprint: Option<Vec<u8>>,
+        operation: Option<String>,
+        user_id: Option<String>,
+        workspace_id: Option<String>,
+        run_id: Option<String>,
+        model: Option<String>,
+        reference: Option<String>,
+        reason: Option<String>,
+        purchase_id: Option<Uuid>,
+        metadata: Option<String>,
+        details: Option<String>,
+        transfers: String,
+        granted: i64,
+        monthly: i64,
+        held_monthly: i64,
+        used: i64,
+        cycle_start: Time,
+        renews_at: Time,
+        expires_at: Time,
+        addon_granted: i64,
+        addon: i64,
+        held_addon: i64,
+        addon_expires_at: Option<Time>,
+        overdraft: i64,
+        held_ended: i64,
+        cycle_seq: i64,
+        addon_seq: Option<i64>,
+        hash: Vec<u8>,
+    }
 }
 
 impl EntryRow {
@@ -156,73 +187,65 @@ impl TryFrom<EntryRow> for Entry {
     }
 }
 
-/// The columns of [`PoolRow`], of a table called `p`.
-pub(super) const POOL_COLUMNS: &str = "p.pool_id, p.tenant_id, p.name, p.created_at, p.seq, \
-    p.hash, p.last_at, p.monthly, p.addon, p.held_monthly, p.held_addon, p.held_ended, \
-    p.overdraft, p.consumed, p.lapsed, p.issued_monthly, p.issued_addon, p.adjusted, \
-    p.clawed_back, p.used, p.plan, p.builders, p.monthly_allowance, p.denomination, \
-    p.legacy_prices, p.addons_allowed, p.granted, p.cycle_number, p.cycle_anchor, p.cycle_start, \
-    p.cycle_end, p.cycle_seq, p.addon_granted, p.addon_expires_at, p.addon_seq, \
-    p.expired_addon_at, p.expired_addon_granted, p.expired_addon_lapsed, p.expired_addon_held, \
-    p.expired_addon_seq, p.uncollected, p.open_holds, p.next_hold_at, p.requested, p.pending, \
-    p.license, p.license_ends_at, p.first_trial_at, p.fallen_back, p.billing_anchor, \
-    p.test_clock, p.closed_at";
-
-/// A row of `pools`.
-#[derive(Debug, FromRow)]
-pub(super) struct PoolRow {
-    pub pool_id: Uuid,
-    pub tenant_id: Uuid,
-    pub name: String,
-    pub created_at: Time,
-    pub seq: i64,
-    pub hash: Vec<u8>,
-    pub last_at: Time,
-    pub monthly: i64,
-    pub addon: i64,
-    pub held_monthly: i64,
-    pub held_addon: i64,
-    pub held_ended: i64,
-    pub overdraft: i64,
-    pub consumed: i64,
-    pub lapsed: i64,
-    pub issued_monthly: i64,
-    pub issued_addon: i64,
-    pub adjusted: i64,
-    pub clawed_back: i64,
-    pub used: i64,
-    pub plan: String,
-    pub builders: Option<i64>,
-    pub monthly_allowance: Option<i64>,
-    pub denomination: i64,
-    pub legacy_prices: bool,
-    pub addons_allowed: bool,
-    pub granted: i64,
-    pub cycle_number: i32,
-    pub cycle_anchor: Time,
-    pub cycle_start: Time,
-    pub cycle_end: Time,
-    pub cycle_seq: i64,
-    pub addon_granted: Option<i64>,
-    pub addon_expires_at: Option<Time>,
-    pub addon_seq: Option<i64>,
-    pub expired_addon_at: Option<Time>,
-    pub expired_addon_granted: Option<i64>,
-    pub expired_addon_lapsed: Option<i64>,
-    pub expired_addon_held: Option<i64>,
-    pub expired_addon_seq: Option<i64>,
-    pub uncollected: i64,
-    pub open_holds: i32,
-    pub next_hold_at: Option<Time>,
-    pub requested: String,
-    pub pending: Option<String>,
-    pub license: Option<String>,
-    pub license_ends_at: Option<Time>,
-    pub first_trial_at: Option<Time>,
-    pub fallen_back: bool,
-    pub billing_anchor: Time,
-    pub test_clock: Option<Uuid>,
-    pub closed_at: Option<Time>,
+row! {
+    /// A row of `pools`.
+    PoolRow,
+    /// The columns of [`PoolRow`], of a table called `p`.
+    POOL_COLUMNS of "p",
+    {
+        pool_id: Uuid,
+        tenant_id: Uuid,
+        name: String,
+        created_at: Time,
+        seq: i64,
+        hash: Vec<u8>,
+        last_at: Time,
+        monthly: i64,
+        addon: i64,
+        held_monthly: i64,
+        held_addon: i64,
+        held_ended: i64,
+        overdraft: i64,
+        consumed: i64,
+        lapsed: i64,
+        issued_monthly: i64,
+        issued_addon: i64,
+        adjusted: i64,
+        clawed_back: i64,
+        used: i64,
+        plan: String,
+        builders: Option<i64>,
+        monthly_allowance: Option<i64>,
+        denomination: i64,
+        legacy_prices: bool,
+        addons_allowed: bool,
+        granted: i64,
+        cycle_number: i32,
+        cycle_anchor: Time,
+        cycle_start: Time,
+        cycle_end: Time,
+        cycle_seq: i64,
+        addon_granted: Option<i64>,
+        addon_expires_at: Option<Time>,
+        addon_seq: Option<i64>,
+        expired_addon_at: Option<Time>,
+        expired_addon_granted: Option<i64>,
+        expired_addon_lapsed: Option<i64>,
+        expired_addon_held: Option<i64>,
+        expired_addon_seq: Option<i64>,
+        uncollected: i64,
+        open_holds: i32,
+        next_hold_at: Option<Time>,
+        requested: String,
+        pending: Option<String>,
+        license: Option<String>,
+        license_ends_at: Option<Time>,
+        first_trial_at: Option<Time>,
+        fallen_back: bool,
+        billing_anchor: Time,
+        test_clock: Option<Uuid>,
+        closed_at: Option<Time>,
+    }
 }
 
 impl PoolRow {
