@@ -167,8 +167,8 @@ impl Books {
         })
     }
 
-    /// Ends the lanes and closes the store. Whoever was given the lanes must have dropped them: they
-    /// end when nobody can send them anything any more.
+    /// Ends the lanes and closes the store. Whoever was given the lanes must have dropped them:
+    /// they end when nobody can send them anything any more.
     ///
     /// # Errors
     /// The private server does not stop.
