@@ -16,7 +16,7 @@ mod checkout_request;
 mod checkouts;
 mod clocks;
 pub mod codes;
-mod debits;
+pub mod debits;
 mod explain;
 mod explain_sentences;
 pub mod extract;
