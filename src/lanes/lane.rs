@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{broadcast, mpsc};
-use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events, needs};
@@ -65,13 +64,6 @@ impl Lane {
             "credit_ledger_lane_queue_length", "lane" => self.number.to_string());
         let mut taken = Vec::with_capacity(self.batch_limit);
         while queue.recv_many(&mut taken, self.batch_limit).await > 0 {
-            // The first of requests that arrived together wakes us: the others are about to follow.
-            yield_now().await;
-            while taken.len() < self.batch_limit
-                && let Ok(envelope) = queue.try_recv()
-            {
-                taken.push(envelope);
-            }
             waiting.set(f64::from(u32::try_from(queue.len()).unwrap_or(u32::MAX)));
             // Who has stopped waiting was told that the outcome is unknown: it never begins.
             taken.retain(|envelope| !envelope.answer.is_closed());
