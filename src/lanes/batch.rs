@@ -12,7 +12,7 @@ use crate::ledger::{
     Kind, Opening, Outcome, Patch, PoolId, Purchase, PutPool, Refusal, Release, TenantId, Time,
     advance, auto_provision, next_grant,
 };
-use crate::store::{BatchKey, Loaded, PurchaseRecord};
+use crate::store::{BatchKey, Loaded, PurchaseRecord, StoredPool};
 
 /// Longer than a batch is ever at work: a hold that expires within it may be due when the batch
 /// is decided.
@@ -32,6 +32,15 @@ pub(super) struct Decided {
     pub purchases: Vec<PurchaseRecord>,
     /// For each job, in order. Valid only once the book is written.
     pub answers: Vec<Result<Reply, LaneError>>,
+}
+
+impl Decided {
+    /// Whether an entry answers every job.
+    pub fn is_booked(&self) -> bool {
+        let is_entry =
+            |answer: &Result<Reply, LaneError>| matches!(answer, Ok(Reply::Entry { .. }));
+        self.answers.iter().all(is_entry)
+    }
 }
 
 /// What decisions on one pool need.
@@ -59,11 +68,15 @@ pub(super) fn by_pool(envelopes: Vec<Envelope>) -> Vec<PoolJobs> {
     pools
 }
 
-/// What has to be read for these jobs.
-pub(super) fn needs(pools: &[PoolJobs], now: Time) -> BatchKey {
+/// What has to be read for these jobs, on pools that are not known.
+pub(super) fn needs(
+    pools: &[PoolJobs],
+    known: &HashMap<PoolId, StoredPool>,
+    horizon: Time,
+) -> BatchKey {
     let mut batch = BatchKey {
         pools: Vec::with_capacity(pools.len()),
-        horizon: now.checked_add_signed(AT_WORK).unwrap_or(now),
+        horizon,
         holders: Vec::new(),
         holds: Vec::new(),
         debits: Vec::new(),
@@ -73,7 +86,9 @@ pub(super) fn needs(pools: &[PoolJobs], now: Time) -> BatchKey {
         references: Vec::new(),
     };
     for PoolJobs { id, envelopes } in pools {
-        batch.pools.push(*id);
+        if !known.contains_key(id) {
+            batch.pools.push(*id);
+        }
         for Envelope { job, .. } in envelopes {
             if let Some(request) = &job.actor.request {
                 batch.keys.push((*id, request.key.clone()));
@@ -82,6 +97,11 @@ pub(super) fn needs(pools: &[PoolJobs], now: Time) -> BatchKey {
         }
     }
     batch
+}
+
+/// Up to when a hold may become due while a batch is at work.
+pub(super) fn horizon(now: Time) -> Time {
+    now.checked_add_signed(AT_WORK).unwrap_or(now)
 }
 
 fn need(batch: &mut BatchKey, pool: PoolId, command: &Command) {
@@ -168,6 +188,12 @@ impl PoolJobs {
             let request = envelope.job.actor.request.as_ref()?;
             Some((self.id, request.key.clone()))
         })
+    }
+
+    /// Whether they only spend: then the pool's own row is all they need.
+    pub fn only_spend(&self) -> bool {
+        let mut jobs = self.envelopes.iter().map(|envelope| &envelope.job);
+        jobs.all(|job| matches!(job.command, Command::Debit(_)))
     }
 
     /// Whose pool it is.

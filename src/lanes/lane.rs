@@ -9,11 +9,12 @@ use futures_util::FutureExt;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
-use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events, needs};
+use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events, horizon, needs};
+use super::memory::Memory;
 use super::{Envelope, LaneError};
 use crate::clock::Clock;
-use crate::ledger::{Book, Catalogue, PoolId, TenantId, Time};
-use crate::store::{Loaded, PurchaseRecord, Store, StoreError, Writer};
+use crate::ledger::{Along, Book, Catalogue, PoolId, TenantId, Time};
+use crate::store::{Loaded, PurchaseRecord, Store, StoreError, StoredPool, Writer};
 
 /// How long one step in the database may take before its connection is given up.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +24,8 @@ const ATTEMPTS: u32 = 20;
 /// What a batch is decided on.
 struct Read {
     loaded: Loaded,
+    /// Which of the pools were not read but remembered.
+    recalled: HashSet<PoolId>,
     /// The time on the test clocks of pools that are being made.
     clocks: HashMap<PoolId, Time>,
     now: Time,
@@ -35,7 +38,9 @@ pub(super) struct Lane {
     clock: Clock,
     batch_limit: usize,
     writer: Option<Writer>,
-    catalogues: HashMap<TenantId, Arc<Catalogue>>,
+    memory: Memory,
+    /// What the tenants of a batch sell, and the version of that.
+    catalogues: HashMap<TenantId, (i64, Arc<Catalogue>)>,
     grown: broadcast::Sender<PoolId>,
 }
 
@@ -53,6 +58,7 @@ impl Lane {
             clock,
             batch_limit,
             writer: None,
+            memory: Memory::default(),
             catalogues: HashMap::new(),
             grown,
         }
@@ -107,30 +113,63 @@ impl Lane {
             Ok(read) => read,
             Err(error) => return self.give_up(pools, error),
         };
-        let mut decided: Vec<Decided> = pools.iter().map(|it| self.decide(it, &read)).collect();
-        if let Err(error) = self.recognise(&pools, &mut decided, &mut read).await {
-            return self.give_up(pools, error);
-        }
-        match self.write(&decided, locked, read.now).await {
-            Ok(written) => {
-                let again = answer(pools, decided, &written);
-                (!again.is_empty()).then_some(again)
+        let decided = pools.into_iter().map(|jobs| {
+            let decided = self.decide(&jobs, &read);
+            (jobs, decided)
+        });
+        // A guess that books nothing is not checked by a write, so it is no answer.
+        let (decided, mut again): (Vec<_>, Vec<_>) = decided
+            .partition(|(jobs, decided)| decided.is_booked() || !read.recalled.contains(&jobs.id));
+        let (pools, mut decided): (Vec<PoolJobs>, Vec<Decided>) = decided.into_iter().unzip();
+        let mut again: Vec<PoolJobs> = again.drain(..).map(|(jobs, _)| jobs).collect();
+        let written = match self.recognise(&pools, &mut decided, &mut read).await {
+            Ok(()) => self.write(&decided, locked, read.now).await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(written) => again.extend(self.answer(pools, decided, &written, &read)),
+            Err(error) => {
+                again.extend(pools);
+                return self.give_up(again, error);
             }
-            Err(error) => self.give_up(pools, error),
         }
+        (!again.is_empty()).then_some(again)
     }
 
     /// Everything the decisions need.
     async fn read(&mut self, pools: &[PoolJobs], locked: bool) -> Result<Read, StoreError> {
-        let loaded = self.load(pools, locked).await?;
+        let known = match locked {
+            true => HashMap::new(),
+            false => self.recall(pools),
+        };
+        let recalled = known.keys().copied().collect();
+        let loaded = self.load(pools, known, locked).await?;
         self.find_catalogues(pools, &loaded).await?;
         let now = self.clock.now();
         let clocks = self.new_clocks(pools, &loaded).await?;
         Ok(Read {
             loaded,
+            recalled,
             clocks,
             now,
         })
+    }
+
+    /// What is remembered of pools that are only to be debited.
+    fn recall(&mut self, pools: &[PoolJobs]) -> HashMap<PoolId, StoredPool> {
+        if !self.memory.is_trusted() || self.writer.is_none() {
+            return HashMap::new();
+        }
+        let horizon = horizon(self.clock.now());
+        let ids = pools
+            .iter()
+            .filter(|jobs| jobs.only_spend())
+            .map(|jobs| jobs.id);
+        let known = ids.filter_map(|id| self.memory.take(id));
+        known
+            .filter(|stored| !stored.needs_more(horizon))
+            .map(|stored| (stored.pool.id, stored))
+            .collect()
     }
 
     /// What booked nothing may be the retry of a job that did. Unless every key was read before,
@@ -167,6 +206,7 @@ impl Lane {
     /// is answered. The connection is not used again: locks and transaction end with it.
     fn give_up(&mut self, pools: Vec<PoolJobs>, error: StoreError) -> Option<Vec<PoolJobs>> {
         self.writer = None;
+        self.memory = Memory::default();
         let answer = match &error {
             StoreError::Contended(_) => return Some(pools),
             StoreError::Unavailable(_) => LaneError::Unavailable,
@@ -185,10 +225,15 @@ impl Lane {
         None
     }
 
-    /// Reads what the jobs need. A connection that was cut while it was idle is replaced, once:
-    /// nothing was written yet.
-    async fn load(&mut self, pools: &[PoolJobs], locked: bool) -> Result<Loaded, StoreError> {
-        let batch = needs(pools, self.clock.now());
+    /// Reads what the jobs need beside the pools that are known. A connection that was cut while it
+    /// was idle is replaced, once: nothing was written yet.
+    async fn load(
+        &mut self,
+        pools: &[PoolJobs],
+        known: HashMap<PoolId, StoredPool>,
+        locked: bool,
+    ) -> Result<Loaded, StoreError> {
+        let batch = needs(pools, &known, horizon(self.clock.now()));
         let was_connected = self.writer.is_some();
         for fresh in [false, true] {
             if self.writer.is_none() {
@@ -208,7 +253,12 @@ impl Lane {
                 Ok(Err(StoreError::Unavailable(_))) if was_connected && !fresh => {
                     self.writer = None;
                 }
-                Ok(result) => return result,
+                Ok(result) => {
+                    return result.map(|mut loaded| {
+                        loaded.pools.extend(known);
+                        loaded
+                    });
+                }
                 Err(_) => return Err(StoreError::timed_out()),
             }
         }
@@ -233,8 +283,8 @@ impl Lane {
                 .pools
                 .get(&jobs.id)
                 .map(|stored| stored.catalogue_version);
-            if let Some((_, catalogue)) = self.store.catalogue(tenant, version).await? {
-                self.catalogues.insert(tenant, catalogue);
+            if let Some(found) = self.store.catalogue(tenant, version).await? {
+                self.catalogues.insert(tenant, found);
             }
         }
         Ok(())
@@ -266,6 +316,7 @@ impl Lane {
             loaded,
             clocks,
             now,
+            recalled: _,
         } = read;
         let stored = loaded.pools.get(&jobs.id);
         let clock = stored.map_or_else(|| clocks.get(&jobs.id).copied(), |it| it.clock_now);
@@ -276,7 +327,7 @@ impl Lane {
             .tenant()
             .and_then(|tenant| self.catalogues.get(&tenant))
         {
-            Some(catalogue) => jobs.decide(&Ground {
+            Some((_, catalogue)) => jobs.decide(&Ground {
                 loaded,
                 catalogue,
                 now,
@@ -300,9 +351,13 @@ impl Lane {
             .iter()
             .flat_map(|it| it.purchases.iter().cloned())
             .collect();
+        let used = self.catalogues.iter();
+        let used = used
+            .map(|(tenant, (version, _))| (*tenant, *version))
+            .collect();
         let writer = self.writer.as_mut().ok_or_else(StoreError::timed_out)?;
         let started = Instant::now();
-        let step = writer.write(&books, &purchases, now);
+        let step = writer.write(&books, &purchases, &used, now);
         let written = timeout(STEP_TIMEOUT, step)
             .await
             .map_err(|_| StoreError::timed_out())??;
@@ -327,21 +382,60 @@ impl Lane {
     }
 }
 
-/// Answers the jobs of every pool that needed no write or was written; gives the others back.
-fn answer(pools: Vec<PoolJobs>, decided: Vec<Decided>, written: &[PoolId]) -> Vec<PoolJobs> {
-    let written: HashSet<PoolId> = written.iter().copied().collect();
-    let mut again = Vec::new();
-    for (jobs, decided) in pools.into_iter().zip(decided) {
-        if decided.book.is_some() && !written.contains(&jobs.id) {
-            again.push(jobs);
-            continue;
+impl Lane {
+    /// Answers the jobs of every pool that needed no write or was written, and remembers those that
+    /// were written; gives the others back.
+    fn answer(
+        &mut self,
+        pools: Vec<PoolJobs>,
+        decided: Vec<Decided>,
+        written: &[PoolId],
+        read: &Read,
+    ) -> Vec<PoolJobs> {
+        let written: HashSet<PoolId> = written.iter().copied().collect();
+        let mut again = Vec::new();
+        let mut was_wrong = false;
+        for (jobs, decided) in pools.into_iter().zip(decided) {
+            if let Some(book) = decided.book {
+                if !written.contains(&jobs.id) {
+                    was_wrong |= read.recalled.contains(&jobs.id);
+                    self.memory.forget(jobs.id);
+                    again.push(jobs);
+                    continue;
+                }
+                self.remember(book, read);
+            }
+            for (envelope, answer) in jobs.envelopes.into_iter().zip(decided.answers) {
+                // Nobody may be waiting any more: the write stands all the same.
+                let _ = envelope.answer.send(answer);
+            }
         }
-        for (envelope, answer) in jobs.envelopes.into_iter().zip(decided.answers) {
-            // Nobody may be waiting any more: the write stands all the same.
-            let _ = envelope.answer.send(answer);
+        // Retries are no other writer.
+        let is_wary = self.writer.as_ref().is_some_and(Writer::is_wary);
+        if was_wrong && !is_wary {
+            self.memory.mistrust();
         }
+        again
     }
-    again
+
+    /// Keeps a pool that was read before and is written now.
+    fn remember(&mut self, book: Book, read: &Read) {
+        let pool = book.into_pool();
+        let version = self
+            .catalogues
+            .get(&pool.tenant)
+            .map(|(version, _)| *version);
+        let Some((before, catalogue_version)) = read.loaded.pools.get(&pool.id).zip(version) else {
+            return;
+        };
+        self.memory.keep(StoredPool {
+            pool,
+            along: Along::default(),
+            recorded_at: before.recorded_at,
+            catalogue_version,
+            clock_now: None,
+        });
+    }
 }
 
 fn fail(pools: Vec<PoolJobs>, error: &LaneError) {

@@ -8,6 +8,7 @@
 
 mod batch;
 mod lane;
+mod memory;
 mod reply;
 
 use std::sync::Arc;

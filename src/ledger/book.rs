@@ -117,6 +117,12 @@ impl Book {
         &self.pool
     }
 
+    /// The same, when the book is done with.
+    #[must_use]
+    pub fn into_pool(self) -> Pool {
+        self.pool
+    }
+
     /// The entries to append, in order.
     #[must_use]
     pub fn entries(&self) -> &[Arc<Entry>] {

@@ -10,7 +10,7 @@ use super::PurchaseRecord;
 use super::inputs::{
     BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
 };
-use crate::ledger::{Book, Entry, Kind, Time};
+use crate::ledger::{Book, Entry, Kind, TenantId, Time};
 
 /// Pools are updated, and so locked, in the order in which they are given: in id order everywhere,
 /// two replicas cannot deadlock.
@@ -20,9 +20,27 @@ pub(super) fn in_id_order<'a>(books: &[&'a Book]) -> impl Iterator<Item = &'a Bo
     books.into_iter()
 }
 
+/// The catalogue that decisions were made with, by tenant.
+#[derive(Clone, Debug, Default)]
+pub struct UsedCatalogues {
+    tenants: Vec<Uuid>,
+    versions: Vec<i64>,
+}
+
+impl FromIterator<(TenantId, i64)> for UsedCatalogues {
+    fn from_iter<I: IntoIterator<Item = (TenantId, i64)>>(used: I) -> Self {
+        let used = used
+            .into_iter()
+            .map(|(tenant, version)| (tenant.uuid(), version));
+        let (tenants, versions) = used.unzip();
+        Self { tenants, versions }
+    }
+}
+
 pub(super) async fn save_balances(
     connection: &mut PgConnection,
     books: &[&Book],
+    used: &UsedCatalogues,
     recorded_at: Time,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let inputs: Vec<PoolBalanceInput> = books.iter().map(|book| PoolBalanceInput(book)).collect();
@@ -30,6 +48,8 @@ pub(super) async fn save_balances(
         .bind(inputs)
         .bind(entries_of(books))
         .bind(recorded_at)
+        .bind(&used.tenants)
+        .bind(&used.versions)
         .fetch_all(connection)
         .await
 }
@@ -38,6 +58,7 @@ pub(super) async fn save(
     connection: &mut PgConnection,
     books: &[&Book],
     purchases: &[PurchaseRecord],
+    used: &UsedCatalogues,
     recorded_at: Time,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let inputs: Vec<PoolInput> = books.iter().map(|book| PoolInput(book)).collect();
@@ -46,6 +67,8 @@ pub(super) async fn save(
         .bind(inputs)
         .bind(entries_of(books))
         .bind(recorded_at)
+        .bind(&used.tenants)
+        .bind(&used.versions)
         .bind(bought)
         .bind(holds_of_books(books))
         .bind(refunds_of_books(books))
@@ -94,6 +117,13 @@ fn refunds_of_books<'a>(books: &[&'a Book]) -> Vec<RefundInput<'a>> {
     refunds.filter_map(input).collect()
 }
 
+/// Whether every catalogue is the one that was used. It names no pool, so it is asked once.
+const SAME_CATALOGUES: &str = "NOT EXISTS (
+    SELECT FROM unnest($4::uuid[], $5::bigint[]) AS used (tenant_id, version)
+    JOIN tenants AS t ON t.tenant_id = used.tenant_id
+    WHERE t.catalogue_version <> used.version
+)";
+
 /// Entries of the pools that were saved. `IS TRUE` keeps the planner from turning the test into a
 /// join: it expects one pool, and would compare every pool with every entry.
 const APPENDING: &str = "appended AS (
@@ -130,6 +160,7 @@ static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
             FROM unnest($1::pool_balance_input[]) AS b
             WHERE p.pool_id = b.pool_id
                 AND p.seq = b.read_seq
+                AND {SAME_CATALOGUES}
             RETURNING p.pool_id
         ), {APPENDING}
         SELECT pool_id FROM saved"
@@ -167,6 +198,7 @@ static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
             FROM unnest($1::pool_state_input[]) AS b
             WHERE p.pool_id = b.pool_id
                 AND p.seq = b.read_seq
+                AND {SAME_CATALOGUES}
             RETURNING p.pool_id
         ), created AS (
             INSERT INTO pools ({SAVED_COLUMNS}, recorded_at)
@@ -189,21 +221,21 @@ static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
                 u.pool_id, u.purchase_id, u.tenant_id, u.seq, u.credits, u.bonus,
                 u.payment_reference, u.paid_at, u.expires_at, u.valid_until, u.amount_cents,
                 u.currency, u.user_id, u.created_at, {payment_values}
-            FROM unnest($4::credited_purchase_input[]) AS u
-            JOIN unnest($7::bought_input[]) AS b ON b.pool_id = u.pool_id AND b.seq = u.seq
+            FROM unnest($6::credited_purchase_input[]) AS u
+            JOIN unnest($9::bought_input[]) AS b ON b.pool_id = u.pool_id AND b.seq = u.seq
             WHERE (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
         ), taken AS (
             -- Of purchases that were there before: what this statement adds, it does not see.
             UPDATE purchases AS u
             SET ({PAYMENT_COLUMNS}) = ROW({payment_values})
-            FROM unnest($7::bought_input[]) AS b
+            FROM unnest($9::bought_input[]) AS b
             WHERE u.pool_id = b.pool_id
                 AND u.seq = b.seq
                 AND (u.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
         ), held AS (
             INSERT INTO holds ({HOLD_COLUMNS})
             SELECT {hold_values}
-            FROM unnest($5::hold_input[]) AS h
+            FROM unnest($7::hold_input[]) AS h
             WHERE (h.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
             ON CONFLICT (pool_id, seq) DO UPDATE SET
                 last_seq = excluded.last_seq,
@@ -212,7 +244,7 @@ static SAVING_POOLS: LazyLock<String> = LazyLock::new(|| {
         ), refunded AS (
             INSERT INTO refunds (pool_id, debit_seq, seq, credits)
             SELECT r.pool_id, r.debit_seq, r.seq, r.credits
-            FROM unnest($6::refund_input[]) AS r
+            FROM unnest($8::refund_input[]) AS r
             WHERE (r.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
         )
         SELECT pool_id FROM saved"

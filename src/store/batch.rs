@@ -24,7 +24,7 @@ use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
-use super::append::{in_id_order, save, save_balances};
+use super::append::{UsedCatalogues, in_id_order, save, save_balances};
 use super::pools::{SELECTING_POOLS_ALONE, selecting_pools};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, PoolRow};
@@ -106,13 +106,18 @@ impl Writer {
     /// # Errors
     /// The database is away or a row is corrupt.
     pub async fn load(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
-        let wary = self.replayed_at.is_some_and(|at| at.elapsed() < WARY);
         let loaded = load(&mut self.connection, batch).await?;
-        if wary {
+        if self.is_wary() {
             self.with_earlier(loaded, &batch.keys).await
         } else {
             Ok(loaded)
         }
+    }
+
+    /// Whether a write met an earlier key lately: keys are read first then.
+    #[must_use]
+    pub fn is_wary(&self) -> bool {
+        self.replayed_at.is_some_and(|at| at.elapsed() < WARY)
     }
 
     /// The entries that carry one of the keys.
@@ -160,7 +165,7 @@ impl Writer {
 
     /// Appends the entries of the books and saves their pools, in one transaction for each kind of
     /// book. Gives the pools that were written; the others were changed by another writer since
-    /// they were read, or a key that was not read had been used before.
+    /// they were read, a key that was not read had been used before, or a catalogue has changed.
     ///
     /// # Errors
     /// The database is away: whether the write happened is then unknown.
@@ -168,17 +173,18 @@ impl Writer {
         &mut self,
         books: &[&Book],
         purchases: &[PurchaseRecord],
+        used: &UsedCatalogues,
         recorded_at: Time,
     ) -> Result<Vec<PoolId>, StoreError> {
         let (whole, balances): (Vec<&Book>, Vec<&Book>) =
             in_id_order(books).partition(|book| book.changed_terms());
         let mut written = Vec::with_capacity(books.len());
         if !balances.is_empty() {
-            let saved = save_balances(&mut self.connection, &balances, recorded_at).await;
+            let saved = save_balances(&mut self.connection, &balances, used, recorded_at).await;
             written.extend(self.unless_replayed(saved)?);
         }
         if !whole.is_empty() {
-            let saved = save(&mut self.connection, &whole, purchases, recorded_at).await;
+            let saved = save(&mut self.connection, &whole, purchases, used, recorded_at).await;
             written.extend(self.unless_replayed(saved)?);
         }
         if std::mem::take(&mut self.locked) {
@@ -241,6 +247,9 @@ async fn load_pools(
     connection: &mut PgConnection,
     batch: &BatchKey,
 ) -> Result<HashMap<PoolId, StoredPool>, StoreError> {
+    if batch.pools.is_empty() {
+        return Ok(HashMap::new());
+    }
     let ids = |pools: &[PoolId]| pools.iter().map(|pool| pool.uuid()).collect::<Vec<Uuid>>();
     let by_id = |rows: Vec<PgRow>| -> Result<HashMap<PoolId, StoredPool>, StoreError> {
         let pools = rows.iter().map(stored_pool);

@@ -43,6 +43,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
+pub use append::UsedCatalogues;
 pub use batch::{BatchKey, Earlier, Loaded, Writer};
 pub use catalogue::*;
 pub use checkouts::{CheckoutRecord, CheckoutStatus};

@@ -115,7 +115,8 @@ static FINDING_POOLS_ALONG: LazyLock<String> =
 
 impl StoredPool {
     /// Whether something must be read along to know the pool as of the horizon, or of its clock.
-    pub(super) fn needs_more(&self, horizon: Time) -> bool {
+    #[must_use]
+    pub fn needs_more(&self, horizon: Time) -> bool {
         let horizon = self.clock_now.map_or(horizon, |now| now.max(horizon));
         let is_due = self.pool.next_hold_at.is_some_and(|due| due <= horizon);
         is_due || !self.pool.uncollected.is_zero()

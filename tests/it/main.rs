@@ -34,6 +34,7 @@ mod purchases;
 mod reconcile;
 mod refunds;
 mod rehearse;
+mod remembered;
 mod replicas;
 mod statement;
 mod stripe_library;

@@ -1,0 +1,73 @@
+//! What a lane remembers of the pools it wrote last, so that a batch of debits on them needs no read.
+//!
+//! It is a guess. What is decided on it counts only if the write finds each pool at the entry that
+//! is remembered and its tenant's catalogue at the version that was used: the write compares both,
+//! for remembered pools as for pools just read. What books nothing has no write to check it, so it
+//! is never answered from here. Another writer makes guesses wrong; then nothing is remembered for a
+//! while, and two replicas on one pool work as if there were no memory.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::ledger::PoolId;
+use crate::store::StoredPool;
+
+/// Pools of the younger half; as many may be in the older one.
+const HALF: usize = 4_096;
+/// How long after a wrong guess nothing is recalled.
+const MISTRUST: Duration = Duration::from_secs(1);
+/// A connection that was idle for longer may have been cut: a read would notice before a write.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// The pools a lane wrote last, as they were after that.
+#[derive(Default)]
+pub(super) struct Memory {
+    young: HashMap<PoolId, StoredPool>,
+    old: HashMap<PoolId, StoredPool>,
+    written_at: Option<Instant>,
+    mistrusted_at: Option<Instant>,
+}
+
+impl Memory {
+    /// Whether guesses are good now.
+    pub fn is_trusted(&self) -> bool {
+        let within = |at: Option<Instant>, time| at.is_some_and(|at| at.elapsed() < time);
+        within(self.written_at, FRESH) && !within(self.mistrusted_at, MISTRUST)
+    }
+
+    /// Takes a pool out: it is kept again when it is written.
+    pub fn take(&mut self, pool: PoolId) -> Option<StoredPool> {
+        let young = self.young.remove(&pool);
+        let old = self.old.remove(&pool);
+        young.or(old)
+    }
+
+    /// Keeps a pool as it was just written. One on a test clock is not kept: its time is read.
+    pub fn keep(&mut self, stored: StoredPool) {
+        self.written_at = Some(Instant::now());
+        if stored.pool.test_clock.is_some() {
+            self.forget(stored.pool.id);
+            return;
+        }
+        if self.young.len() >= HALF {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(stored.pool.id, stored);
+    }
+
+    /// Forgets a pool.
+    pub fn forget(&mut self, pool: PoolId) {
+        self.take(pool);
+    }
+
+    /// A guess was wrong: somebody else writes these pools.
+    pub fn mistrust(&mut self) {
+        *self = Self {
+            mistrusted_at: Some(Instant::now()),
+            ..Self::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;
