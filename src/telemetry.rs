@@ -31,6 +31,10 @@ pub const COMMIT_SECONDS: &str = "credit_ledger_commit_seconds";
 pub const LANE_FAILURES: &str = "credit_ledger_lane_failures_total";
 /// Counter.
 pub const LANE_CONFLICTS: &str = "credit_ledger_lane_conflicts_total";
+/// Counter: pools whose write met an earlier idempotency key, and was decided again with it.
+pub const LANE_REPLAYS: &str = "credit_ledger_lane_replays_total";
+/// Counter: pools whose debits were decided again, as what was remembered was not enough.
+pub const LANE_GUESSES: &str = "credit_ledger_lane_guesses_total";
 /// Counter.
 pub const SWEPT: &str = "credit_ledger_swept_total";
 /// Counter: payments that are not for credits.
@@ -165,7 +169,15 @@ fn describe() {
     );
     describe_counter!(
         LANE_CONFLICTS,
-        "Batches tried again: another replica booked first."
+        "Pools decided again: another replica booked first."
+    );
+    describe_counter!(
+        LANE_REPLAYS,
+        "Pools decided again: an idempotency key had been used before."
+    );
+    describe_counter!(
+        LANE_GUESSES,
+        "Pools decided again: what was remembered of them was not enough to say no."
     );
     describe_counter!(SWEPT, "Pools whose due events the sweeper had booked.");
     describe_counter!(PAYMENTS_IGNORED, "Payments that are not for credits.");

@@ -93,11 +93,7 @@ impl Lane {
         for attempt in 0..ATTEMPTS {
             match self.attempt(pools, attempt > 0).await {
                 None => return,
-                Some(again) => {
-                    metrics::counter!("credit_ledger_lane_conflicts_total")
-                        .increment(again.len() as u64);
-                    pools = again;
-                }
+                Some(again) => pools = again,
             }
         }
         tracing::warn!(
@@ -122,6 +118,7 @@ impl Lane {
             .partition(|(jobs, decided)| decided.is_booked() || !read.recalled.contains(&jobs.id));
         let (pools, mut decided): (Vec<PoolJobs>, Vec<Decided>) = decided.into_iter().unzip();
         let mut again: Vec<PoolJobs> = again.drain(..).map(|(jobs, _)| jobs).collect();
+        metrics::counter!("credit_ledger_lane_guesses_total").increment(again.len() as u64);
         let written = match self.recognise(&pools, &mut decided, &mut read).await {
             Ok(()) => self.write(&decided, locked, read.now).await,
             Err(error) => Err(error),
@@ -411,10 +408,15 @@ impl Lane {
             }
         }
         // Retries are no other writer.
-        let is_wary = self.writer.as_ref().is_some_and(Writer::is_wary);
-        if was_wrong && !is_wary {
+        let is_replay = self.writer.as_ref().is_some_and(Writer::is_wary);
+        if was_wrong && !is_replay {
             self.memory.mistrust();
         }
+        match is_replay {
+            true => metrics::counter!("credit_ledger_lane_replays_total"),
+            false => metrics::counter!("credit_ledger_lane_conflicts_total"),
+        }
+        .increment(again.len() as u64);
         again
     }
 

@@ -161,7 +161,7 @@ pub(super) fn end_license(
     actor: Actor,
     why: LicenseEnd,
 ) {
-    let keeps_cycle = why == LicenseEnd::Withdrawn && !takes_back(&book.pool, catalogue, at);
+    let keeps_cycle = why != LicenseEnd::Due && !takes_back(&book.pool, catalogue, at);
     let pool = &mut book.pool;
     pool.license_ends_at = None;
     pool.pending = None;
@@ -198,8 +198,9 @@ pub(super) fn end_license(
     );
 }
 
-/// Whether the cycle was granted more than the free plan would grant. A licence that came back
-/// without a grant and is given up again must not grant either (invariant no minting).
+/// Whether the cycle was granted more than the free plan would grant. Where it was not, a licence
+/// that is given up or stored after its end, which can be as often as one likes, grants nothing
+/// (invariant no minting).
 fn takes_back(pool: &Pool, catalogue: &Catalogue, at: Time) -> bool {
     let terms = free_terms(pool);
     let version = version_of(pool, &terms, catalogue, at);

@@ -37,6 +37,7 @@ impl PutPool {
             license: None,
             test_clock: None,
             metadata: None,
+            upgraded: None,
         };
         let test_clock = self.test_clock.over(None);
         let instant = test_clock.is_none().then_some(now);

@@ -158,6 +158,7 @@ impl Opening {
             license: self.license.clone(),
             test_clock: None,
             metadata: None,
+            upgraded: None,
         };
         let mut pool = blank_pool(names, requested, self.at);
         pool.take_rules(version);

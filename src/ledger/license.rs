@@ -67,7 +67,8 @@ pub struct License {
 }
 
 /// Signed licences that were taken from a pool before their end. A pool remembers them whatever
-/// comes next, so that going around in circles grants nothing (invariant no minting).
+/// comes next, so that the same key applied and given up in turn is granted once (invariant no
+/// minting). A plan that is put in between is a new request, and granted by its own rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenUp {
     /// When the latest of them was issued.

@@ -182,6 +182,9 @@ impl PutPool {
             builders,
             monthly_allowance: self.monthly_allowance.over(kept),
         };
+        if self.plan.is_some() && last.were(&terms) {
+            terms = last.terms.clone();
+        }
         // Terms that repeat the last request are no change, whatever became of their plan since.
         if !own && terms != last.terms {
             if matches!(self.monthly_allowance, Patch::Set(_)) {
@@ -197,6 +200,7 @@ impl PutPool {
             license: self.license.over(last.license.as_ref()),
             test_clock: self.test_clock.over(last.test_clock.as_ref()),
             metadata: self.metadata.over(last.metadata.as_ref()),
+            upgraded: last.upgraded.clone(),
         })
     }
 

@@ -43,6 +43,19 @@ pub struct Requested {
     pub test_clock: Option<ClockId>,
     /// The client's own.
     pub metadata: Option<Metadata>,
+    /// What the terms were before the pool was moved to the new plans, and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgraded: Option<Box<(Terms, Terms)>>,
+}
+
+impl Requested {
+    /// Whether these terms are the last requested ones, as they were called before the pool was
+    /// moved to the new plans: whoever sends them has not heard of it, and wants no change.
+    #[must_use]
+    pub fn were(&self, terms: &Terms) -> bool {
+        let upgraded = self.upgraded.as_deref();
+        upgraded.is_some_and(|(before, after)| before == terms && *after == self.terms)
+    }
 }
 
 words!(Term {

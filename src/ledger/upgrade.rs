@@ -73,7 +73,8 @@ impl Upgrade {
             book.pool.pending = Some(pending);
         }
         if let Some(requested) = requested {
-            book.pool.requested.terms = requested;
+            let before = std::mem::replace(&mut book.pool.requested.terms, requested.clone());
+            book.pool.requested.upgraded = Some(Box::new((before, requested)));
         }
         let transfers = terms.map_or_else(Vec::new, |terms| {
             let cycle = Cycle {

@@ -54,7 +54,7 @@ pub use journal::*;
 pub use keys::*;
 pub use license_keys::{LicenseKeyRecord, NewLicenseKey};
 pub use migrate::{existing_role, migrate};
-pub use on_plans::PoolOnPlan;
+pub use on_plans::{PoolOnPlan, Portion};
 pub use payment_events::*;
 pub use payment_exceptions::*;
 pub use payments::*;

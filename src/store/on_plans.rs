@@ -4,6 +4,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::deadline::within_scan;
 use super::{Store, StoreError};
 use crate::ledger::{PlanCode, PoolId, PoolName, TenantId};
 
@@ -26,6 +27,7 @@ struct PlanRow {
     tenant_id: Uuid,
     name: String,
     plan: String,
+    is_on_plan: bool,
 }
 
 impl TryFrom<PlanRow> for PoolOnPlan {
@@ -46,9 +48,18 @@ impl TryFrom<PlanRow> for PoolOnPlan {
     }
 }
 
+/// Some pools, looked at in the order of their ids.
+#[derive(Clone, Debug, Default)]
+pub struct Portion {
+    /// Those that have to do with one of the plans.
+    pub pools: Vec<PoolOnPlan>,
+    /// The last that was looked at; `None` when there are no more.
+    pub last: Option<PoolId>,
+}
+
 impl Store {
-    /// The next pools, in the order of their ids, that have anything to do with one of these plans:
-    /// of one tenant, or of all. Closed ones are left out.
+    /// Looks at the next so many pools, of one tenant or of all, and gives those that have anything
+    /// to do with one of these plans. Closed ones are left out.
     ///
     /// # Errors
     /// The database is away or a row is corrupt.
@@ -57,31 +68,44 @@ impl Store {
         tenant: Option<TenantId>,
         plans: &[&PlanCode],
         after: Option<PoolId>,
-        limit: i64,
-    ) -> Result<Vec<PoolOnPlan>, StoreError> {
+        most: i64,
+    ) -> Result<Portion, StoreError> {
         let codes: Vec<&str> = plans.iter().map(|plan| plan.as_str()).collect();
-        let rows: Vec<PlanRow> = sqlx::query_as(
+        let read = sqlx::query_as(
             r"
-            SELECT pool_id, tenant_id, name, plan
-            FROM pools
-            WHERE pool_id > $1
-                AND ($2::uuid IS NULL OR tenant_id = $2)
-                AND closed_at IS NULL
+            WITH looked_at AS (
+                SELECT pool_id, tenant_id, name, plan, pending, requested, closed_at
+                FROM pools
+                WHERE pool_id > $1
+                    AND ($2::uuid IS NULL OR tenant_id = $2)
+                ORDER BY pool_id
+                LIMIT $4
+            )
+            SELECT
+                pool_id, tenant_id, name, plan,
+                closed_at IS NULL
                 AND (
                     plan = ANY($3)
-                    OR pending::jsonb ->> 'plan' = ANY($3)
+                    OR COALESCE(pending::jsonb ->> 'plan' = ANY($3), FALSE)
                     OR requested::jsonb -> 'terms' ->> 'plan' = ANY($3)
-                )
+                ) AS is_on_plan
+            FROM looked_at
             ORDER BY pool_id
-            LIMIT $4
             ",
         )
         .bind(after.map_or(Uuid::nil(), PoolId::uuid))
         .bind(tenant.map(TenantId::uuid))
         .bind(codes)
-        .bind(limit)
-        .fetch_all(self.scans())
-        .await?;
-        rows.into_iter().map(PoolOnPlan::try_from).collect()
+        .bind(most)
+        .fetch_all(self.scans());
+        let rows: Vec<PlanRow> = within_scan(async { Ok(read.await?) }).await?;
+        let last = rows.last().map(|row| row.pool_id.into());
+        let on_plan = rows.into_iter().filter(|row| row.is_on_plan);
+        Ok(Portion {
+            pools: on_plan
+                .map(PoolOnPlan::try_from)
+                .collect::<Result<_, _>>()?,
+            last,
+        })
     }
 }

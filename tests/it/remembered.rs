@@ -2,7 +2,7 @@
 //! another replica wrote, not after the catalogue changed, not for who is refused.
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Client, TestApp, serve};
 
@@ -40,7 +40,7 @@ async fn what_another_replica_spent_is_gone_and_what_it_bought_is_there() {
         .await
         .expect(201);
     for round in 0..20 {
-        let available = |balance: &serde_json::Value| balance["available"].as_i64();
+        let available = |balance: &Value| balance["available"].as_i64();
         let left = available(&here.balance(POOL).await).expect("a number");
         here.debit(POOL, json!(1)).await.expect(201);
         there.debit(POOL, json!(left - 1)).await.expect(201);
@@ -116,4 +116,72 @@ async fn the_last_credits_go_to_as_many_as_there_are_on_two_replicas() {
     let refused = first.iter().chain(&second).filter(|it| it.status == 402);
     assert_eq!(refused.count(), 80);
     here.verify().await;
+}
+
+/// Sends debits as one batch request: status, replayed or not, and code of each.
+async fn batch(app: &TestApp, items: &[Value]) -> Vec<(u64, bool, String)> {
+    let body = json!({"items": items});
+    let answer = app
+        .post("/v1/debits/batch")
+        .json(&body)
+        .send()
+        .await
+        .expect(200)
+        .body;
+    let results = answer["results"].as_array().expect("results").iter();
+    let row = |result: &Value| {
+        let code = result["error"]["code"].as_str().unwrap_or_default();
+        let replayed = result["replayed"].as_bool().unwrap_or_default();
+        (
+            result["status"].as_u64().expect("a status"),
+            replayed,
+            code.to_owned(),
+        )
+    };
+    results.map(row).collect()
+}
+
+#[tokio::test]
+async fn a_batch_of_replays_conflicts_refusals_and_fresh_debits_answers_each_for_itself() {
+    let app = TestApp::start().await;
+    for pool in ["workspace:a", "workspace:b", "workspace:c"] {
+        app.put_pool(pool, json!({"plan": "free"}))
+            .await
+            .expect(201);
+    }
+    let item = |pool: &str, key: &str, credits: u32| json!({"pool": format!("workspace:{pool}"), "idempotency_key": key, "credits": credits});
+    let booked = |replayed: bool| (201, replayed, String::new());
+    let first = [item("a", "k-1", 60), item("b", "k-1", 100)];
+    assert_eq!(batch(&app, &first).await, [booked(false), booked(false)]);
+    let mixed = [
+        item("a", "k-2", 40),
+        item("a", "k-1", 60),
+        item("a", "k-3", 1),
+        item("b", "k-1", 100),
+        item("b", "k-1", 99),
+        item("b", "k-2", 1),
+        item("c", "k-1", 5),
+        item("c", "k-1", 5),
+        item("c", "k-1", 6),
+    ];
+    let refused = |status, code: &str| (status, false, code.to_owned());
+    let expected = |fresh: bool| {
+        [
+            booked(!fresh),
+            booked(true),
+            refused(402, "pool_empty"),
+            booked(true),
+            refused(422, "idempotency_key_reused"),
+            refused(402, "pool_empty"),
+            booked(!fresh),
+            booked(true),
+            refused(422, "idempotency_key_reused"),
+        ]
+    };
+    // Cold, right after a replay, and with nothing new in it.
+    assert_eq!(batch(&app, &mixed).await, expected(true));
+    assert_eq!(batch(&app, &mixed).await, expected(false));
+    assert_eq!(batch(&app, &mixed).await, expected(false));
+    assert_eq!(app.entries().await, 3 + 4);
+    app.verify().await;
 }

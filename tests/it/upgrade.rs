@@ -250,10 +250,14 @@ async fn a_run_that_was_killed_goes_on_where_it_was() {
         .await
         .into_iter()
         .for_each(|made| drop(made.expect(201)));
+    // One pool's row is locked, so its lane waits: the run is killed in the middle.
+    let mut locker = app.database.connect().await;
+    let lock = "BEGIN; SELECT FROM pools WHERE name = 'workspace:w7' FOR UPDATE";
+    locker.execute(lock).await.expect("it is locked");
     let mut run = process::spawn(&["upgrade", "--at", MOVE, "--all"], &app.database.url);
     let mut database = app.database.connect().await;
     let moved = "SELECT FROM entries WHERE kind = 'upgrade' LIMIT 1";
-    // Bounded by the run itself, which moves them all if it is not killed before.
+    // Bounded by the other lane, which waits for nobody.
     while database
         .fetch_optional(moved)
         .await
@@ -261,6 +265,12 @@ async fn a_run_that_was_killed_goes_on_where_it_was() {
         .is_none()
     {}
     run.kill().await.expect("it is killed");
+    let moved: i64 = sqlx::query_scalar("SELECT count(*) FROM entries WHERE kind = 'upgrade'")
+        .fetch_one(&mut database)
+        .await
+        .expect("it counts");
+    assert!((1..300).contains(&moved), "{moved} were moved");
+    locker.execute("ROLLBACK").await.expect("it is free again");
     let (code, done) = upgrade(&app, &["--all"]).await;
     assert_eq!(code, Some(0), "{done}");
     let row = "SELECT count(*) FILTER (WHERE at = '2026-02-10' AND granted = 160000), count(*)

@@ -18,11 +18,11 @@ use crate::config::Config;
 use crate::http::time::Stamp;
 use crate::lanes::{Job, LaneError, LaneLimits, Reply};
 use crate::ledger::{Actor, Command, PlanCode, PoolId, PoolName, TenantId, Time, Upgrade};
-use crate::store::PoolOnPlan;
+use crate::store::{PoolOnPlan, Portion, StoreError};
 use findings::Findings;
 
-/// Pools that are listed at once.
-const PORTION: i64 = 1_000;
+/// Pools that are looked at in one statement.
+const PORTION: i64 = 2_000;
 /// Pools that are on their way at once.
 const AT_ONCE: usize = 512;
 const LIMITS: LaneLimits = LaneLimits {
@@ -33,6 +33,7 @@ const LIMITS: LaneLimits = LaneLimits {
 /// How long one pool may take, and how often it is tried.
 const PATIENCE: Duration = Duration::from_secs(20);
 const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Which pools to move, and when.
 #[derive(clap::Args)]
@@ -160,17 +161,36 @@ impl Mover<'_> {
         let progress = progress_bar();
         let mut last: Option<PoolId> = None;
         loop {
-            let pools = self
-                .books
-                .store
-                .pools_on_plans(self.tenant, &plans, last, PORTION)
-                .await?;
-            let Some(end) = pools.last() else {
+            let portion = self.next_portion(&plans, last).await?;
+            if portion.last.is_none() {
                 progress.finish_and_clear();
                 return Ok(findings);
-            };
-            last = Some(end.id);
-            self.move_pools(pools, &mut findings, &progress).await;
+            }
+            last = portion.last;
+            self.move_pools(portion.pools, &mut findings, &progress)
+                .await;
+        }
+    }
+
+    /// A database that is away for a moment is asked again.
+    async fn next_portion(
+        &self,
+        plans: &[&PlanCode],
+        last: Option<PoolId>,
+    ) -> Result<Portion, StoreError> {
+        let store = &self.books.store;
+        let mut attempt = 1;
+        loop {
+            let found = store
+                .pools_on_plans(self.tenant, plans, last, PORTION)
+                .await;
+            match found {
+                Err(StoreError::Unavailable(_)) if attempt < ATTEMPTS => {
+                    tokio::time::sleep(PAUSE * attempt).await;
+                    attempt += 1;
+                }
+                found => return found,
+            }
         }
     }
 
@@ -234,7 +254,7 @@ impl Mover<'_> {
             let reply = self.books.lanes.submit_within(job, PATIENCE).await;
             match reply {
                 Err(LaneError::Busy | LaneError::Unavailable) if attempt < ATTEMPTS => {
-                    tokio::time::sleep(Duration::from_millis(100) * attempt).await;
+                    tokio::time::sleep(PAUSE * attempt).await;
                     attempt += 1;
                 }
                 reply => return reply,

@@ -81,6 +81,13 @@ impl Violations {
 /// What serde says about a field, in our words where it names the field only in its message.
 pub(super) fn field_error(path: &str, said: &str) -> FieldError {
     let said = said.rsplit_once(" at line ").map_or(said, |(said, _)| said);
+    // What a string said is not told back: it may have been a secret in the wrong place.
+    let said = match said.split_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid type: string ") => {
+            &format!("must be {expected}, not a string")
+        }
+        _ => said,
+    };
     let named = |start: &str| {
         said.strip_prefix(start)
             .and_then(|rest| rest.strip_suffix('`'))

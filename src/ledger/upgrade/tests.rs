@@ -169,6 +169,19 @@ fn the_instant_is_never_before_the_last_entry_nor_after_now() {
 }
 
 #[test]
+fn a_request_of_before_is_no_change_and_another_one_is() {
+    use crate::ledger::Change;
+    let mut book = pool(put("legacy_pro", 2), NOW);
+    booked(&mut book, MOVE, command(MOVE));
+    let change = crate::ledger::samples::change;
+    assert_eq!(change(&mut book, MOVE, put("legacy_pro", 2)), Change::None);
+    assert_eq!(change(&mut book, MOVE, put("pro", 2)), Change::None);
+    assert_eq!(book.pool().pending, None);
+    let back = change(&mut book, MOVE, put("legacy_pro", 3));
+    assert_eq!(back, Change::Decrease, "that was never asked for before");
+}
+
+#[test]
 fn a_closed_pool_is_left_as_it_is() {
     let mut book = pool(put("legacy_pro", 1), NOW);
     decide(&mut book, &catalogue(), NOW, Command::Close).expect("it closes");

@@ -6,7 +6,9 @@
 use super::calendar::add_months;
 use super::pool::Pool;
 use super::put::trial_start;
-use super::{Answer, BALANCE_LIMIT, Change, Code, Field, Instant, Kind, License, LicenseType};
+use super::{
+    Answer, BALANCE_LIMIT, Catalogue, Change, Code, Field, Instant, Kind, License, LicenseType,
+};
 use super::{Model, PoolKind, PutPool, Requested, Terms};
 
 /// For how long a licence that was given up comes back without a grant.
@@ -169,19 +171,8 @@ impl Model {
         pool.withdrawn = Some(Withdrawn { issued_at, at: now });
         pool.memory.given_up = true;
         pool.requested.license = None;
-        let free = Terms::without_licence(kind);
-        let version = catalogue.version_at(&free.plan, now).clone();
         let granted_before = pool.granted;
-        let goes_on = pool.granted <= version.grant_of(&free);
-        if goes_on && !pool.in_force.need_no_licence() {
-            pool.fallen_back = true;
-            pool.pending = None;
-            pool.in_force = free;
-            pool.version = version;
-            pool.write(Kind::LicenseEnd, now, vec![]);
-        } else {
-            pool.fall_back(now, kind, &catalogue, Kind::LicenseEnd);
-        }
+        pool.give_up_plan(now, kind, &catalogue, Kind::LicenseEnd);
         let change = Change::between(granted_before, pool.granted);
         let version = pool.version();
         Ok(Answer::Put { change, version })
@@ -189,6 +180,23 @@ impl Model {
 }
 
 impl Pool {
+    /// The pool falls back by a request, as at a licence's end; but a cycle that was granted no
+    /// more than the free plan grants goes on.
+    pub fn give_up_plan(&mut self, now: Instant, kind: PoolKind, all: &Catalogue, kept: Kind) {
+        let free = Terms::without_licence(kind);
+        let version = all.version_at(&free.plan, now).clone();
+        let goes_on = self.granted <= version.grant_of(&free);
+        if goes_on && !self.in_force.need_no_licence() {
+            self.fallen_back = true;
+            self.pending = None;
+            self.in_force = free;
+            self.version = version;
+            self.write(Kind::LicenseEnd, now, vec![]);
+        } else {
+            self.fall_back(now, kind, all, kept);
+        }
+    }
+
     /// The signed licence in force.
     pub fn signed(&self) -> Option<Signed> {
         self.requested.license?.signed

@@ -24,6 +24,8 @@ pub struct Pool {
     /// What cycles are counted from now: the last restart or licence end moves it.
     pub anchor: Instant,
     pub cycle: i64,
+    /// What was requested last before the pool was moved to the new plans, and what that became.
+    pub renamed: Option<(Terms, Terms)>,
     /// Where that is not where the cycle starts by the anchor.
     pub cycle_began_at: Option<Instant>,
     /// The entry that opened the current cycle.
@@ -143,6 +145,7 @@ impl Pool {
             first_trial_at: None,
             memory: Memory::default(),
             withdrawn: None,
+            renamed: None,
             addon_expires_at: None,
             live_addon_pools: vec![],
             lost_addons: None,

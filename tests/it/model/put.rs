@@ -160,6 +160,14 @@ impl Model {
             plan,
             builders,
         };
+        // Whoever repeats what was asked for before the move has not heard of it.
+        let renamed = self.pool.as_ref().and_then(|pool| pool.renamed.as_ref());
+        if let (Field::Value(_), Some((before, after)), Some(last)) = (&body.plan, renamed, last)
+            && terms == *before
+            && last.terms == *after
+        {
+            terms = after.clone();
+        }
         let repeated = last.is_some_and(|last| last.terms == terms);
         if !repeated {
             self.check_terms(now, body, &mut terms)?;
@@ -316,7 +324,7 @@ impl Model {
         pool.requested = request;
         pool.first_trial_at = first_trial_at;
         let granted_before = pool.granted;
-        pool.fall_back(now, kind, &catalogue, Kind::TermsChange);
+        pool.give_up_plan(now, kind, &catalogue, Kind::TermsChange);
         Ok(Change::between(granted_before, pool.granted))
     }
 }

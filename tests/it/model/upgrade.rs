@@ -28,6 +28,7 @@ impl Pool {
             return None;
         }
         if let Some(requested) = requested {
+            self.renamed = Some((self.requested.terms.clone(), requested.clone()));
             self.requested.terms = requested;
         }
         if pending.is_some() {

@@ -212,3 +212,20 @@ fn a_smaller_plan_asked_for_after_a_fall_waits_for_the_renewal() {
     pass(&mut book, "2026-03-02");
     assert_eq!(book.pool().terms.plan.as_str(), "legacy_free");
 }
+
+#[test]
+fn ended_licences_in_turn_with_a_plan_of_no_more_than_the_free_one_grant_nothing() {
+    let mut book = pool(put("trial", 1), NOW);
+    spend(&mut book, NOW, crate::ledger::samples::debit(100));
+    for day in ["2026-01-01", "2026-01-02", "2026-01-03"] {
+        let ended = with_license(put("trial", 1), license(LicenseType::Trial, Some(day)));
+        assert_eq!(change(&mut book, NOW, ended), Change::Equal);
+        assert_eq!(book.pool().terms.plan.as_str(), "free");
+        assert_eq!(book.pool().monthly(), Credits::ZERO);
+        let clear = PutPool {
+            license: Patch::Clear,
+            ..put("trial", 1)
+        };
+        assert_eq!(change(&mut book, NOW, clear), Change::Equal);
+    }
+}
