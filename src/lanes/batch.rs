@@ -4,19 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use chrono::TimeDelta;
-
 use super::{Envelope, Job, LaneError, PoolView, Reply};
 use crate::ledger::{
-    Actor, Book, Catalogue, Change, ClockId, Command, Entry, EntryId, Extension, IdempotencyKey,
-    Kind, Opening, Outcome, Patch, PoolId, Purchase, PutPool, Refusal, Release, TenantId, Time,
-    advance, auto_provision, next_grant,
+    Actor, Book, Catalogue, Change, ClockId, Command, Entry, IdempotencyKey, Kind, Opening,
+    Outcome, Patch, PoolId, Purchase, PutPool, Refusal, TenantId, Time, advance, auto_provision,
+    next_grant,
 };
-use crate::store::{BatchKey, Loaded, PurchaseRecord, StoredPool};
-
-/// Longer than a batch is ever at work: a hold that expires within it may be due when the batch
-/// is decided.
-const AT_WORK: TimeDelta = TimeDelta::seconds(60);
+use crate::store::{Loaded, PurchaseRecord};
 
 /// The jobs of one pool, in the order they came.
 pub(super) struct PoolJobs {
@@ -66,72 +60,6 @@ pub(super) fn by_pool(envelopes: Vec<Envelope>) -> Vec<PoolJobs> {
         pools[place].envelopes.push(envelope);
     }
     pools
-}
-
-/// What has to be read for these jobs, on pools that are not known.
-pub(super) fn needs(
-    pools: &[PoolJobs],
-    known: &HashMap<PoolId, StoredPool>,
-    horizon: Time,
-) -> BatchKey {
-    let mut batch = BatchKey {
-        pools: Vec::with_capacity(pools.len()),
-        horizon,
-        holders: Vec::new(),
-        holds: Vec::new(),
-        debits: Vec::new(),
-        runs: Vec::new(),
-        buyers: Vec::new(),
-        keys: Vec::new(),
-        references: Vec::new(),
-    };
-    for PoolJobs { id, envelopes } in pools {
-        if !known.contains_key(id) {
-            batch.pools.push(*id);
-        }
-        for Envelope { job, .. } in envelopes {
-            if let Some(request) = &job.actor.request {
-                batch.keys.push((*id, request.key.clone()));
-            }
-            need(&mut batch, *id, &job.command);
-        }
-    }
-    batch
-}
-
-/// Up to when a hold may become due while a batch is at work.
-pub(super) fn horizon(now: Time) -> Time {
-    now.checked_add_signed(AT_WORK).unwrap_or(now)
-}
-
-fn need(batch: &mut BatchKey, pool: PoolId, command: &Command) {
-    let number = |id: EntryId| id.locate(pool).map(|(seq, _)| (pool, seq));
-    match command {
-        Command::Advance
-        | Command::Debit(_)
-        | Command::Hold(_)
-        | Command::Adjust(_)
-        | Command::Import(_)
-        | Command::Upgrade(_) => {}
-        // What they answer tells of the next grant, which an expiring hold may change.
-        Command::Update(_) | Command::License(_) | Command::Withdraw | Command::Close => {
-            batch.holders.push(pool);
-        }
-        Command::Extend(Extension { hold, .. }) | Command::Release(Release { hold }) => {
-            batch.holders.push(pool);
-            batch.holds.extend(number(*hold));
-        }
-        Command::Capture(capture) => {
-            batch.holders.push(pool);
-            batch.holds.extend(number(capture.hold));
-        }
-        Command::Refund(refund) => batch.debits.extend(number(refund.debit)),
-        Command::Settle(_) => batch.buyers.push(pool),
-        Command::RefundRun(refund) => batch.runs.push((pool, refund.run_id.clone())),
-        Command::Purchase(purchase) | Command::CheckPurchase(purchase) => {
-            batch.references.push((pool, purchase.reference.clone()));
-        }
-    }
 }
 
 impl PoolJobs {

@@ -9,8 +9,9 @@ use futures_util::FutureExt;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
-use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events, horizon, needs};
+use super::batch::{Decided, Ground, PoolJobs, by_pool, due_events};
 use super::memory::Memory;
+use super::needs::{horizon, needs};
 use super::{Envelope, LaneError};
 use crate::clock::Clock;
 use crate::ledger::{Along, Book, Catalogue, PoolId, TenantId, Time};

@@ -9,6 +9,7 @@
 mod batch;
 mod lane;
 mod memory;
+mod needs;
 mod reply;
 
 use std::sync::Arc;

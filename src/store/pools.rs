@@ -67,37 +67,38 @@ pub(super) fn along_columns(horizon: &str) -> String {
     format!("{holds}, {bought}")
 }
 
-/// Selects what [`stored_pool`] reads, from pools `p`, and what is read along: all up to the
-/// condition.
-pub(super) fn selecting_pools(along: &str) -> String {
+/// Selects what [`stored_pool`] reads by place, from pools `p`: up to the condition.
+fn selecting(version: &str, clock: &str, along: &str, joins: &str) -> String {
     format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at, t.catalogue_version, c.now AS clock_now, {along}
-        FROM pools AS p
-        JOIN tenants AS t ON t.tenant_id = p.tenant_id
-        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock"
+        "SELECT {POOL_COLUMNS}, p.recorded_at, {version} AS catalogue_version,
+            {clock} AS clock_now, {along}
+        FROM pools AS p {joins}"
     )
+}
+
+/// The same with what is read along.
+pub(super) fn selecting_pools(along: &str) -> String {
+    let joins = "JOIN tenants AS t ON t.tenant_id = p.tenant_id
+        LEFT JOIN test_clocks AS c ON c.tenant_id = p.tenant_id AND c.clock_id = p.test_clock";
+    selecting("t.catalogue_version", "c.now", along, joins)
 }
 
 /// The same for pools that need nothing along: a condition that is never met costs a read a fifth,
 /// and joining what hardly any pool has costs as much again.
 pub(super) static SELECTING_POOLS_ALONE: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT {POOL_COLUMNS}, p.recorded_at,
-            (
-                SELECT t.catalogue_version
-                FROM tenants AS t
-                WHERE t.tenant_id = p.tenant_id
-            ) AS catalogue_version,
-            CASE WHEN p.test_clock IS NOT NULL THEN (
-                SELECT c.now
-                FROM test_clocks AS c
-                WHERE c.tenant_id = p.tenant_id
-                    AND c.clock_id = p.test_clock
-            ) END AS clock_now,
-            NULL::text AS holds,
-            NULL::text AS bought
-        FROM pools AS p"
-    )
+    let version = "(
+        SELECT t.catalogue_version
+        FROM tenants AS t
+        WHERE t.tenant_id = p.tenant_id
+    )";
+    let clock = "CASE WHEN p.test_clock IS NOT NULL THEN (
+        SELECT c.now
+        FROM test_clocks AS c
+        WHERE c.tenant_id = p.tenant_id
+            AND c.clock_id = p.test_clock
+    ) END";
+    let nothing_along = "NULL::text AS holds, NULL::text AS bought";
+    selecting(version, clock, nothing_along, "")
 });
 
 fn finding_pools(selecting: &str) -> String {

@@ -104,11 +104,18 @@ pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCo
     };
     let named = named_pools(&arguments)?;
     let books = Books::open(config, &clock, LIMITS).await?;
+    let tenant = arguments.tenant.map(TenantId::from);
+    if let Some(tenant) = tenant
+        && books.store.find_tenant(tenant).await?.is_none()
+    {
+        books.close().await?;
+        bail!("there is no tenant {tenant}");
+    }
     let mover = Mover {
         books: &books,
         upgrade: Upgrade { at, plans },
         dry_run: arguments.dry_run,
-        tenant: arguments.tenant.map(TenantId::from),
+        tenant,
     };
     let findings = match arguments.all {
         true => mover.move_all().await,
