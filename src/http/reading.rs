@@ -6,12 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
-
 use super::App;
 use super::codes;
 use super::problem::Problem;
-use crate::lanes::{Job, PoolView};
+use crate::lanes::{self, Job, PoolView};
 use crate::ledger::{
     Actor, Balance, Book, Catalogue, Command, Pool, PoolId, PoolName, Refusal, TenantId, Time,
     advance, auto_provision, next_grant,
@@ -22,9 +20,6 @@ use crate::store::StoredPool;
 const DUE_PER_ROUND: usize = 250;
 /// How many rounds a list waits for before it asks its caller to come again.
 const ROUNDS: usize = 20;
-
-/// How long before it expires a hold is read along with its pool: longer than a read takes.
-const AT_WORK: TimeDelta = TimeDelta::seconds(60);
 
 /// A pool as of now.
 #[derive(Clone, Debug)]
@@ -223,8 +218,7 @@ fn now_of(app: &App, stored: &StoredPool) -> Time {
 
 /// Holds that expire by then are read along with their pool.
 fn soon(app: &App) -> Time {
-    let now = app.clock.now();
-    now.checked_add_signed(AT_WORK).unwrap_or(now)
+    lanes::horizon(app.clock.now())
 }
 
 async fn as_of_now(app: &App, tenant: TenantId, stored: StoredPool) -> Result<Current, Problem> {

@@ -1,9 +1,10 @@
-//! What a lane remembers of the pools it wrote last, so that a batch of debits on them needs no read.
+//! What a lane remembers of the pools it wrote last, so that a batch of debits on them needs no
+//! read.
 //!
 //! It is a guess. What is decided on it counts only if the write finds each pool at the entry that
 //! is remembered and its tenant's catalogue at the version that was used: the write compares both,
 //! for remembered pools as for pools just read. What books nothing has no write to check it, so it
-//! is never answered from here. Another writer makes guesses wrong; then nothing is remembered for a
+//! is never answered from here. Another writer makes guesses wrong; then nothing is recalled for a
 //! while, and two replicas on one pool work as if there were no memory.
 
 use std::collections::HashMap;

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::ledger::{Actor, Command, PoolId, PoolName, Refusal, TenantId};
 use crate::store::Store;
 
+pub use needs::horizon;
 pub use reply::{PoolView, Reply};
 
 /// How long a caller waits: an answer must come within two seconds.

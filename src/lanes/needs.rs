@@ -9,8 +9,8 @@ use super::batch::PoolJobs;
 use crate::ledger::{Command, EntryId, Extension, PoolId, Release, Time};
 use crate::store::{BatchKey, StoredPool};
 
-/// Longer than a batch is ever at work: a hold that expires within it may be due when the batch
-/// is decided.
+/// Longer than a batch or a read is ever at work: a hold that expires within it may be due when
+/// the batch is decided.
 const AT_WORK: TimeDelta = TimeDelta::seconds(60);
 
 /// What has to be read for these jobs, on pools that are not known.
@@ -44,8 +44,9 @@ pub(super) fn needs(
     batch
 }
 
-/// Up to when a hold may become due while a batch is at work.
-pub(super) fn horizon(now: Time) -> Time {
+/// Up to when a hold may become due while a batch or a read is at work.
+#[must_use]
+pub fn horizon(now: Time) -> Time {
     now.checked_add_signed(AT_WORK).unwrap_or(now)
 }
 

@@ -1,5 +1,5 @@
-//! Lanes remember the pools they wrote last. Nothing that anybody sees may depend on that: not after
-//! another replica wrote, not after the catalogue changed, not for who is refused.
+//! Lanes remember the pools they wrote last. Nothing that anybody sees may depend on that: not
+//! after another replica wrote, not after the catalogue changed, not for who is refused.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
