@@ -142,14 +142,17 @@ async fn batch(app: &TestApp, items: &[Value]) -> Vec<(u64, bool, String)> {
 }
 
 #[tokio::test]
-async fn a_batch_of_replays_conflicts_refusals_and_fresh_debits_answers_each_for_itself() {
+async fn a_batch_of_replays_refusals_and_fresh_debits_answers_each_for_itself() {
     let app = TestApp::start().await;
     for pool in ["workspace:a", "workspace:b", "workspace:c"] {
         app.put_pool(pool, json!({"plan": "free"}))
             .await
             .expect(201);
     }
-    let item = |pool: &str, key: &str, credits: u32| json!({"pool": format!("workspace:{pool}"), "idempotency_key": key, "credits": credits});
+    let item = |pool: &str, key: &str, credits: u32| {
+        let pool = format!("workspace:{pool}");
+        json!({"pool": pool, "idempotency_key": key, "credits": credits})
+    };
     let booked = |replayed: bool| (201, replayed, String::new());
     let first = [item("a", "k-1", 60), item("b", "k-1", 100)];
     assert_eq!(batch(&app, &first).await, [booked(false), booked(false)]);
