@@ -12,6 +12,7 @@ mod findings;
 mod lines;
 mod opening;
 mod reader;
+mod records;
 mod stage;
 
 use std::collections::HashMap;
