@@ -239,8 +239,8 @@ impl Opening {
         Ok(())
     }
 
-    /// When the trial began at the latest, if there is one: it has been running there for as long as
-    /// its end says, and the next one ends with it.
+    /// When the trial began at the latest, if there is one: it has been running there for as long
+    /// as its end says, and the next one ends with it.
     fn first_trial_at(&self) -> Option<Time> {
         let license = self.license.as_ref()?;
         if license.kind != LicenseType::Trial {

@@ -1,7 +1,7 @@
 //! Sends pools to the lanes: as many at once as make good batches. One of the largest may take
-//! seconds of a lane's time, so what a batch could not finish within the lanes' time limit is sent
-//! again alone. A pool that was sent before answers the same again, so whatever is unknown is simply
-//! sent again.
+//! seconds of a lane's time, so what a batch could not finish within the lanes' time limit is
+//! sent again alone. A pool that was sent before answers the same again, so whatever is unknown
+//! is simply sent again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,8 +124,8 @@ impl Booking {
         self.sent.spawn(async move {
             let mut answer = submit(&lanes, &job).await;
             drop(permit);
-            // What was not answered in time is sent alone, and so is what failed: that may have been
-            // the fault of another pool.
+            // What was not answered in time is sent alone, and so is what failed: that may have
+            // been the fault of another pool.
             let mut attempt = 1;
             while is_worth_more(&answer, attempt) && !gone.load(Ordering::Relaxed) {
                 attempt += 1;
