@@ -4,14 +4,17 @@
 //! as entries of its own, so that usage by user is known; what was spent before is in the first.
 //! Payments that were credited there are known here, so that they are not credited again.
 
+use chrono::TimeDelta;
+
 use super::book::Draft;
 use super::creation::blank_pool;
 use super::hash::Canonical;
 use super::put::possible;
 use super::{
     Account, Actor, Attribution, Book, Bought, Catalogue, Credits, Cycle, Details, Fingerprint,
-    Kind, Label, License, LiveAddons, Patch, PaymentState, Pool, PoolId, PoolName, PurchaseId,
-    Refusal, Requested, TenantId, Term, Terms, Time, Transfer, add_months, cycle_containing,
+    Kind, Label, License, LicenseType, LiveAddons, Patch, PaymentState, Pool, PoolId, PoolName,
+    PurchaseId, Refusal, Requested, TRIAL_DAYS, TenantId, Term, Terms, Time, Transfer, add_months,
+    cycle_containing,
 };
 
 /// A pool as another system kept it.
@@ -227,6 +230,7 @@ impl Opening {
         let Some(license) = &self.license else {
             return Ok(());
         };
+        pool.first_trial_at = self.first_trial_at();
         let ended = pool.apply_license(&Patch::Set(license.clone()), self.at);
         if ended && !pool.terms.need_no_license() {
             let message = "is over, but the plan is not a free one";
@@ -234,6 +238,20 @@ impl Opening {
         }
         pool.fallen_back = ended;
         Ok(())
+    }
+
+    /// When the trial began at the latest, if there is one: it has been running there for as long
+    /// as its end says, and the next one ends with it.
+    fn first_trial_at(&self) -> Option<Time> {
+        let license = self.license.as_ref()?;
+        if license.kind != LicenseType::Trial {
+            return None;
+        }
+        let days = TimeDelta::days(TRIAL_DAYS);
+        let begun = license
+            .expires_at
+            .and_then(|end| end.checked_sub_signed(days));
+        Some(begun.map_or(self.at, |begun| begun.min(self.at)))
     }
 
     /// The first entry: what was granted and bought, what was spent of it before the running cycle,

@@ -2,6 +2,8 @@
 //! files of any size are read back pool by pool in bounded memory, and nothing of them is left
 //! behind. What an import remembers is the instant of its first run.
 
+use std::collections::HashMap;
+
 use futures_util::{Stream, TryStreamExt};
 use sqlx::{Executor, FromRow, PgConnection};
 use uuid::Uuid;
@@ -45,8 +47,11 @@ pub struct StagedLine {
 pub struct StagedPool {
     /// The line itself.
     pub line: StagedLine,
-    /// How many lines the other files have about the pool.
-    pub others: i64,
+    /// How many lines of usage are about the pool. Of a pool that is there twice only the first
+    /// line has any.
+    pub usage: i64,
+    /// The same of payments.
+    pub payments: i64,
 }
 
 /// The lines of one import.
@@ -81,8 +86,12 @@ struct LineRow {
     pool_id: Uuid,
     cells: String,
     problem: Option<String>,
+    #[sqlx(default)]
     twin: Option<i64>,
-    others: i64,
+    #[sqlx(default)]
+    usage: i64,
+    #[sqlx(default)]
+    payments: i64,
 }
 
 impl TryFrom<LineRow> for StagedPool {
@@ -98,8 +107,11 @@ impl TryFrom<LineRow> for StagedPool {
             problem: row.problem,
             twin: row.twin,
         };
-        let others = row.others;
-        Ok(Self { line, others })
+        Ok(Self {
+            line,
+            usage: row.usage,
+            payments: row.payments,
+        })
     }
 }
 
@@ -151,7 +163,8 @@ impl Store {
         within(async { Ok(read.await?) }).await
     }
 
-    /// Remembers the instant that these files describe. Gives the one that counts: the first.
+    /// Remembers the instant that these files describe, in the place of an `earlier` one. Gives the
+    /// one that counts: another run's, if it was quicker.
     ///
     /// # Errors
     /// The database is away.
@@ -160,23 +173,51 @@ impl Store {
         tenant: TenantId,
         content: &[u8; 32],
         at: Time,
+        earlier: Option<Time>,
         now: Time,
     ) -> Result<Time, StoreError> {
         let write = sqlx::query(
             r"
-            INSERT INTO imports (tenant_id, content, at, started_at)
+            INSERT INTO imports AS i (tenant_id, content, at, started_at)
             VALUES ($1, $2, $3, $4)
-            ON CONFLICT (tenant_id, content) DO NOTHING
+            ON CONFLICT (tenant_id, content) DO UPDATE
+            SET at = excluded.at
+            WHERE i.at = $5
             ",
         )
         .bind(tenant.uuid())
         .bind(&content[..])
         .bind(at)
         .bind(now)
+        .bind(earlier)
         .execute(self.db());
         within(async { Ok(write.await?) }).await?;
         let found = self.find_import(tenant, content).await?;
         Ok(found.unwrap_or(at))
+    }
+
+    /// Which of these pools are there, and whether each was imported.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn find_imported(
+        &self,
+        pools: &[PoolId],
+    ) -> Result<HashMap<PoolId, bool>, StoreError> {
+        let ids: Vec<Uuid> = pools.iter().map(|pool| pool.uuid()).collect();
+        let read = sqlx::query_as(
+            r"
+            SELECT p.pool_id, e.kind = 'import'
+            FROM pools AS p
+            JOIN entries AS e ON e.pool_id = p.pool_id AND e.seq = 1
+            WHERE p.pool_id = ANY($1)
+            ",
+        )
+        .bind(ids)
+        .fetch_all(self.db());
+        let rows: Vec<(Uuid, bool)> = within(async { Ok(read.await?) }).await?;
+        let found = rows.into_iter().map(|(id, imported)| (id.into(), imported));
+        Ok(found.collect())
     }
 }
 
@@ -223,12 +264,35 @@ impl Staging {
                 r"
                 CREATE INDEX ON import_lines (line) WHERE source = 0;
                 CREATE INDEX ON import_lines (pool_id, source, line);
-                CREATE INDEX ON import_lines (reference) WHERE reference IS NOT NULL;
+                CREATE INDEX ON import_lines (reference, line) WHERE reference IS NOT NULL;
                 ANALYZE import_lines
                 ",
             )
             .await?;
         Ok(())
+    }
+
+    /// Whether a pool of these files was imported as of this instant.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn has_imported(&mut self, at: Time) -> Result<bool, StoreError> {
+        let found = sqlx::query_scalar(
+            r"
+            SELECT EXISTS (
+                SELECT
+                FROM import_lines AS l
+                JOIN entries AS e ON e.pool_id = l.pool_id AND e.seq = 1
+                WHERE l.source = 0
+                    AND e.kind = 'import'
+                    AND e.at = $1
+            )
+            ",
+        )
+        .bind(at)
+        .fetch_one(&mut self.connection)
+        .await?;
+        Ok(found)
     }
 
     /// The next lines of the pools, in their order.
@@ -239,21 +303,27 @@ impl Staging {
         let rows: Vec<LineRow> = sqlx::query_as(
             r"
             SELECT
-                p.source, p.line, p.pool_id, p.cells, p.problem,
-                (
-                    SELECT min(o.line)
-                    FROM import_lines AS o
-                    WHERE o.pool_id = p.pool_id
-                        AND o.source = 0
-                        AND o.line <> p.line
-                ) AS twin,
-                (
-                    SELECT count(*)
-                    FROM import_lines AS o
-                    WHERE o.pool_id = p.pool_id
-                        AND o.source > 0
-                ) AS others
+                p.source, p.line, p.pool_id, p.cells, p.problem, t.line AS twin,
+                o.usage, o.payments
             FROM import_lines AS p
+            LEFT JOIN LATERAL (
+                SELECT t.line
+                FROM import_lines AS t
+                WHERE t.pool_id = p.pool_id
+                    AND t.source = 0
+                    AND t.line <> p.line
+                ORDER BY t.pool_id, t.source, t.line
+                LIMIT 1
+            ) AS t ON true
+            CROSS JOIN LATERAL (
+                SELECT
+                    count(*) FILTER (WHERE o.source = 1) AS usage,
+                    count(*) FILTER (WHERE o.source = 2) AS payments
+                FROM import_lines AS o
+                WHERE o.pool_id = p.pool_id
+                    AND o.source > 0
+                    AND (t.line IS NULL OR t.line > p.line)
+            ) AS o
             WHERE p.source = 0
                 AND p.line > $1
             ORDER BY p.line
@@ -276,12 +346,14 @@ impl Staging {
         let rows: Vec<LineRow> = sqlx::query_as(
             r"
             SELECT
-                l.source, l.line, l.pool_id, l.cells, l.problem, 0::bigint AS others,
+                l.source, l.line, l.pool_id, l.cells, l.problem,
                 (
-                    SELECT min(o.line)
+                    SELECT o.line
                     FROM import_lines AS o
                     WHERE o.reference = l.reference
                         AND o.line <> l.line
+                    ORDER BY o.reference, o.line
+                    LIMIT 1
                 ) AS twin
             FROM import_lines AS l
             WHERE l.pool_id = ANY($1)
@@ -301,8 +373,7 @@ impl Staging {
         let rows = sqlx::query_as::<_, LineRow>(
             r"
             SELECT
-                l.source, l.line, l.pool_id, l.cells, l.problem, NULL::bigint AS twin,
-                0::bigint AS others
+                l.source, l.line, l.pool_id, l.cells, l.problem
             FROM import_lines AS l
             WHERE l.source > 0
                 AND NOT EXISTS (

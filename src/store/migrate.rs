@@ -136,6 +136,7 @@ async fn try_grant_role(
              addon_terms, test_clocks TO {ROLE}"
         ),
         format!("GRANT INSERT ON plan_versions, imports TO {ROLE}"),
+        format!("GRANT UPDATE (at) ON imports TO {ROLE}"),
         format!("GRANT INSERT, DELETE ON payment_claims, promo_redemptions TO {ROLE}"),
         format!("GRANT INSERT, UPDATE ON stripe_settings, promo_codes TO {ROLE}"),
         format!("GRANT INSERT, UPDATE, DELETE ON checkouts, license_keys TO {ROLE}"),

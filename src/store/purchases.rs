@@ -1,7 +1,7 @@
 //! Purchases as they are listed, and the claims that let a payment be credited once for a tenant.
 //! Booking a purchase is the lane's: see `batch`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -328,7 +328,7 @@ impl Store {
     }
 
     /// As [`Self::claim_payment`] for many at once, of different references. Gives the claims that
-    /// count.
+    /// count, each with whether it was made here and now: nobody else may be at work on that one.
     ///
     /// # Errors
     /// The database is away.
@@ -337,7 +337,7 @@ impl Store {
         tenant: TenantId,
         claims: &[(Label, Claim)],
         now: Time,
-    ) -> Result<HashMap<Label, Claim>, StoreError> {
+    ) -> Result<HashMap<Label, (Claim, bool)>, StoreError> {
         // In one order, so that two that claim the same cannot deadlock.
         let mut sorted: Vec<&(Label, Claim)> = claims.iter().collect();
         sorted.sort_unstable_by_key(|(reference, _)| reference);
@@ -346,7 +346,7 @@ impl Store {
         let pools: Vec<Uuid> = sorted.iter().map(|(_, it)| it.pool.uuid()).collect();
         let credits: Vec<i64> = sorted.iter().map(|(_, it)| it.credits.units()).collect();
         let ids: Vec<Uuid> = sorted.iter().map(|(_, it)| it.purchase.uuid()).collect();
-        let write = sqlx::query(
+        let write = sqlx::query_scalar(
             r"
             INSERT INTO payment_claims
                 (tenant_id, payment_reference, pool_id, credits, purchase_id, claimed_at)
@@ -354,6 +354,7 @@ impl Store {
             FROM unnest($2::text[], $3::uuid[], $4::bigint[], $5::uuid[])
                 AS c (reference, pool_id, credits, purchase_id)
             ON CONFLICT (tenant_id, payment_reference) DO NOTHING
+            RETURNING payment_reference
             ",
         )
         .bind(tenant.uuid())
@@ -362,9 +363,15 @@ impl Store {
         .bind(credits)
         .bind(ids)
         .bind(now)
-        .execute(self.db());
-        within(async { Ok(write.await?) }).await?;
-        self.find_claims(tenant, &references).await
+        .fetch_all(self.db());
+        let made: Vec<String> = within(async { Ok(write.await?) }).await?;
+        let made: HashSet<&str> = made.iter().map(String::as_str).collect();
+        let found = self.find_claims(tenant, &references).await?;
+        let found = found.into_iter().map(|(reference, claim)| {
+            let is_new = made.contains(reference.as_str());
+            (reference, (claim, is_new))
+        });
+        Ok(found.collect())
     }
 
     /// Gives a claim up, when the pool was closed before its purchase was booked: a refused

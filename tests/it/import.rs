@@ -28,7 +28,7 @@ workspace:w,u-2,w-9,sql_generation,50,,,
 workspace:t,u-3,,,100,,5.5,2
 ";
 
-const PAYMENTS: &str = "\
+pub const PAYMENTS: &str = "\
 pool,payment_reference,credits,paid_at,amount_cents,currency
 workspace:w,pi_old,500,2025-11-30,500,usd
 ";
@@ -76,7 +76,7 @@ pub async fn moved() -> (TestApp, Folder) {
 }
 
 /// Rows of the books as text.
-async fn rows(url: &str, statement: &str) -> Vec<String> {
+pub async fn rows(url: &str, statement: &str) -> Vec<String> {
     let mut connection = Database {
         url: url.to_owned(),
     }
@@ -95,7 +95,8 @@ async fn pools_go_on_with_the_figures_they_had() {
     assert_eq!(code, Some(0), "{printed}");
     let expected = json!({
         "ok": true, "dry_run": false, "resumed": false, "at": "2026-02-10T12:00:00.000Z",
-        "imported": 3, "already_there": 0, "refused": 0, "bad_lines": 0, "first_bad_lines": [],
+        "imported": 3, "already_there": 0, "refused": 0, "held_back": 0, "bad_lines": 0,
+        "first_bad_lines": [],
         "monthly_granted": 14_800, "monthly_remaining": 10_949.5, "addon_granted": 500,
         "addon_remaining": 300, "overdraft": 25.5, "usage_lines": 3, "payments": 1,
         "seconds": printed["seconds"],

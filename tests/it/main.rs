@@ -18,6 +18,7 @@ mod hold_requests;
 mod holds;
 mod import;
 mod import_files;
+mod import_held_back;
 mod invariants;
 mod isolation;
 mod legacy;

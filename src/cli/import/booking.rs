@@ -1,11 +1,12 @@
-//! Sends pools to the lanes: as many at once as make good batches, never so many that a batch
-//! could come near the lanes' time limit. A pool that was sent before answers the same again, so
-//! whatever is unknown is simply sent again.
+//! Sends pools to the lanes: as many at once as make good batches. One of the largest may take
+//! seconds of a lane's time, so what a batch could not finish within the lanes' time limit is
+//! sent again alone. A pool that was sent before answers the same again, so whatever is unknown
+//! is simply sent again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::bail;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -39,14 +40,21 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The pause when the lanes are full.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
+/// What is wrong with a pool that is there, and was not imported.
+pub const THERE_ALREADY: &str = "is there already";
+
 /// What came of a pool.
 pub enum Booked {
     /// It is imported now, or would be.
     Imported,
     /// An earlier run has imported it.
     AlreadyThere,
-    /// It is not imported.
+    /// It is not imported, and nothing of it is under way.
     Refused(String),
+    /// It is not imported as far as anybody can tell; what was claimed for it stays claimed.
+    Failed(String),
+    /// The database was away for so long that nobody knows, and the others need not be tried.
+    Unknown,
 }
 
 /// A pool that has been sent.
@@ -70,6 +78,8 @@ pub struct Booking {
     dry_run: bool,
     key: IdempotencyKey,
     room: Arc<Semaphore>,
+    /// Set when the database is away for good.
+    gone: Arc<AtomicBool>,
     sent: JoinSet<anyhow::Result<Sent>>,
 }
 
@@ -82,6 +92,7 @@ impl Booking {
             dry_run,
             key: KEY.parse().expect("the key is a good one"),
             room: Arc::new(Semaphore::new(IN_FLIGHT)),
+            gone: Arc::default(),
             sent: JoinSet::new(),
         }
     }
@@ -109,26 +120,25 @@ impl Booking {
         } = candidate;
         let job = self.job(name.clone(), opening, request);
         let (lanes, room) = (self.lanes.clone(), Arc::clone(&self.room));
+        let gone = Arc::clone(&self.gone);
         self.sent.spawn(async move {
             let mut answer = submit(&lanes, &job).await;
             drop(permit);
-            // What was not answered in time is sent alone.
-            for _ in 1..ATTEMPTS {
-                if answer != Err(LaneError::Unavailable) {
-                    break;
-                }
+            // What was not answered in time is sent alone, and so is what failed: that may have
+            // been the fault of another pool.
+            let mut attempt = 1;
+            while is_worth_more(&answer, attempt) && !gone.load(Ordering::Relaxed) {
+                attempt += 1;
                 tokio::time::sleep(PAUSE).await;
                 let _alone = room.acquire_many(u32::try_from(IN_FLIGHT)?).await?;
-                answer = submit(&lanes, &job).await;
+                if !gone.load(Ordering::Relaxed) {
+                    answer = submit(&lanes, &job).await;
+                }
             }
-            let booked = match answer {
-                Ok(true) => Booked::AlreadyThere,
-                Ok(false) => Booked::Imported,
-                Err(LaneError::Refused(refusal)) => Booked::Refused(reason(&refusal)),
-                Err(error) => bail!(
-                    "{name} could not be booked: {error}; run the same again, it goes on from there"
-                ),
-            };
+            let booked = booked(answer, attempt > 1);
+            if matches!(booked, Booked::Unknown) {
+                gone.store(true, Ordering::Relaxed);
+            }
             Ok(Sent {
                 line,
                 name,
@@ -168,6 +178,36 @@ impl Booking {
     pub async fn next(&mut self) -> anyhow::Result<Option<Sent>> {
         self.sent.join_next().await.map(|sent| sent?).transpose()
     }
+}
+
+/// Whether another attempt may come to another answer.
+const fn is_worth_more(answer: &Result<bool, LaneError>, attempt: u32) -> bool {
+    match answer {
+        Err(LaneError::Unavailable) => attempt < ATTEMPTS,
+        Err(LaneError::Failed) => attempt == 1,
+        _ => false,
+    }
+}
+
+/// What an answer means; `again` when an earlier one never came.
+fn booked(answer: Result<bool, LaneError>, again: bool) -> Booked {
+    match answer {
+        Ok(true) => Booked::AlreadyThere,
+        Ok(false) => Booked::Imported,
+        // Somebody else may have made the pool by now, or what was sent first may still come.
+        Err(LaneError::Refused(refusal)) if again || refusal == there_already() => {
+            Booked::Failed(reason(&refusal))
+        }
+        Err(LaneError::Refused(refusal)) => Booked::Refused(reason(&refusal)),
+        Err(LaneError::Failed) => {
+            Booked::Failed("the service failed on it; its log says why".to_owned())
+        }
+        Err(LaneError::Unavailable | LaneError::Busy) => Booked::Unknown,
+    }
+}
+
+fn there_already() -> Refusal {
+    Refusal::invalid("pool", THERE_ALREADY)
 }
 
 /// Whether it was there already.

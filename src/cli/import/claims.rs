@@ -30,27 +30,41 @@ pub struct Claims {
 pub struct Claimed {
     /// The pool.
     pub candidate: Candidate,
-    /// What is given up if it is refused.
+    /// What this run claimed itself, and gives up if the pool is refused. A claim that was there
+    /// before is never given up: whoever made it may be about to book it.
     pub claims: Vec<(Label, Claim)>,
     /// Payments that are credited elsewhere, or with other credits.
     pub taken: Vec<Label>,
+    /// Whether the pool is there, and was not imported.
+    pub is_there: bool,
 }
 
+/// The claims that count, each with whether this run made it.
+type Found = HashMap<Label, (Claim, bool)>;
+
 impl Claims {
-    /// Claims the payments of these pools.
+    /// Claims the payments of these pools, unless they are there: those of an imported one are
+    /// claimed already, and one that was made otherwise is going to be refused.
     ///
     /// # Errors
     /// The database is away.
     pub async fn claim(&self, candidates: Vec<Candidate>) -> Result<Vec<Claimed>, StoreError> {
+        let id = |candidate: &Candidate| PoolId::of(self.tenant, &candidate.name);
+        let ids: Vec<PoolId> = candidates.iter().map(id).collect();
+        let there = patiently(|| self.store.find_imported(&ids)).await?;
         let wanted: Vec<(Label, Claim)> = candidates
             .iter()
+            .filter(|candidate| !there.contains_key(&id(candidate)))
             .flat_map(|candidate| self.wanted(candidate))
             .collect();
         let mut found = HashMap::with_capacity(wanted.len());
         for some in wanted.chunks(AT_ONCE) {
             found.extend(self.claim_some(some).await?);
         }
-        let claimed = candidates.into_iter().map(|it| self.claimed(it, &found));
+        let claimed = candidates.into_iter().map(|it| {
+            let is_there = there.get(&id(&it)).is_some_and(|imported| !imported);
+            self.claimed(it, &found, is_there)
+        });
         Ok(claimed.collect())
     }
 
@@ -83,34 +97,30 @@ impl Claims {
         claim.collect()
     }
 
-    async fn claim_some(
-        &self,
-        wanted: &[(Label, Claim)],
-    ) -> Result<HashMap<Label, Claim>, StoreError> {
+    async fn claim_some(&self, wanted: &[(Label, Claim)]) -> Result<Found, StoreError> {
         let (store, tenant) = (&self.store, self.tenant);
         if self.dry_run {
             let references: Vec<&Label> = wanted.iter().map(|(reference, _)| reference).collect();
-            return patiently(|| store.find_claims(tenant, &references)).await;
+            let found = patiently(|| store.find_claims(tenant, &references)).await?;
+            let found = found.into_iter().map(|(it, claim)| (it, (claim, false)));
+            return Ok(found.collect());
         }
         let now = Clock::System.now();
         patiently(|| store.claim_payments(tenant, wanted, now)).await
     }
 
     /// A payment whose claim somebody else made for the same pool and credits has that one's id.
-    fn claimed(&self, mut candidate: Candidate, found: &HashMap<Label, Claim>) -> Claimed {
+    fn claimed(&self, mut candidate: Candidate, found: &Found, is_there: bool) -> Claimed {
         let (mut claims, mut taken) = (Vec::new(), Vec::new());
-        for (reference, wanted) in self.wanted(&candidate) {
+        for (payment, (reference, wanted)) in self.wanted(&candidate).into_iter().enumerate() {
             match found.get(&reference) {
-                Some(claim) if (claim.pool, claim.credits) != (wanted.pool, wanted.credits) => {
+                Some((claim, _))
+                    if (claim.pool, claim.credits) != (wanted.pool, wanted.credits) =>
+                {
                     taken.push(reference);
                 }
-                Some(claim) if claim.purchase != wanted.purchase => {
-                    let payments = candidate.opening.payments.iter_mut();
-                    for payment in payments.filter(|it| it.reference == reference) {
-                        payment.id = claim.purchase;
-                    }
-                }
-                Some(_) => claims.push((reference, wanted)),
+                Some((_, true)) => claims.push((reference, wanted)),
+                Some((claim, false)) => candidate.opening.payments[payment].id = claim.purchase,
                 None => {}
             }
         }
@@ -118,6 +128,7 @@ impl Claims {
             candidate,
             claims,
             taken,
+            is_there,
         }
     }
 }

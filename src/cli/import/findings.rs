@@ -45,6 +45,10 @@ pub struct Findings {
     pub already_there: u64,
     /// Lines of the pools that are not imported.
     pub refused: u64,
+    /// Lines of usage and payments for which no pool at all is booked: whose they are is not known.
+    pub held_back: u64,
+    /// Whether it ended before all pools were tried.
+    pub is_cut_short: bool,
     /// What the pools that are in the books have.
     pub figures: Figures,
     /// What was wrong.
@@ -205,6 +209,8 @@ impl Findings {
             imported: 0,
             already_there: 0,
             refused: 0,
+            held_back: 0,
+            is_cut_short: false,
             figures: Figures::default(),
             bad,
         }
@@ -212,7 +218,7 @@ impl Findings {
 
     /// Whether every line is in the books.
     pub const fn is_good(&self) -> bool {
-        self.refused == 0 && self.bad.count() == 0
+        self.refused == 0 && self.bad.count() == 0 && !self.is_cut_short
     }
 
     /// For people.
@@ -253,8 +259,18 @@ impl Findings {
             ""
         };
         println!("as of {at}{again}, in {seconds:.1} s");
+        if self.held_back > 0 {
+            let count = self.held_back;
+            println!(
+                "nothing is booked before {count} lines of usage and payments are corrected: they \
+                 cannot be read, or say no pool of the file of the pools"
+            );
+        }
         if run.dry_run {
             println!("nothing was booked: this was a dry run");
+        }
+        if self.imported + self.already_there == 0 {
+            println!("nothing is imported yet: --at may still be another instant");
         }
         if !self.is_good() {
             println!("to import what was refused, correct it and run again with --at {at}");
@@ -272,6 +288,7 @@ impl Findings {
             "imported": self.imported,
             "already_there": self.already_there,
             "refused": self.refused,
+            "held_back": self.held_back,
             "monthly_granted": figures.granted,
             "monthly_remaining": figures.remaining,
             "addon_granted": figures.addon_granted,

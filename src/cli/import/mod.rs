@@ -3,34 +3,39 @@
 //! The files are read once and their lines kept in a temporary table ([`stage`]); the lines of each
 //! pool are put together ([`opening`]), its payments claimed ([`claims`]) and the pool is booked in
 //! one commit ([`booking`]). A pool is imported whole or not at all, and only once: a run that was
-//! cut short is simply run again.
+//! cut short is simply run again. So nothing is booked while there is a line of usage or payments
+//! that may be about any pool: that pool could never be completed.
 
 mod booking;
 mod cells;
 mod claims;
 mod findings;
+mod instant;
 mod lines;
 mod opening;
 mod reader;
+mod records;
 mod stage;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
+use anyhow::bail;
 use futures_util::TryStreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
-use self::booking::{Booked, Booking, LIMITS, Sent};
+use self::booking::{Booked, Booking, LIMITS, Sent, THERE_ALREADY};
 pub use self::cells::{COMPARED_POOLS, Cells, Texts};
 use self::claims::{Claimed, Claims};
 pub use self::findings::{BadLine, BadLines};
 use self::findings::{Findings, Run};
+use self::instant::Instant;
 pub use self::lines::{builders, license};
-use self::opening::{Candidate, Ground, MAX_LINES, assemble};
+use self::opening::{Candidate, Ground, assemble, too_many};
 pub use self::opening::{pool_of, texts};
 use self::stage::Staged;
 pub use self::stage::stage;
@@ -39,11 +44,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::time::Stamp;
 use crate::lanes::Lanes;
-use crate::ledger::{Catalogue, PoolId, PoolName, TenantId, Time};
+use crate::ledger::{Catalogue, PoolId, PoolName, TenantId};
 use crate::store::{Source, StagedLine, StagedPool, Staging, Store};
 
 /// How many pools are read back at once.
 const PORTION: i64 = 500;
+/// How many lines they have at most, beyond those of the first.
+const PORTION_LINES: i64 = 20_000;
 /// What `clap` ends with, too, when a command is used wrongly.
 const EX_USAGE: u8 = 2;
 
@@ -66,8 +73,8 @@ pub struct Arguments {
     /// payment_reference, credits, paid_at, amount_cents, currency
     #[arg(long, value_name = "FILE")]
     payments: Option<PathBuf>,
-    /// The instant that the files describe, RFC 3339; now when left out. It is remembered: a later
-    /// run of the same files takes it again
+    /// The instant that the files describe, RFC 3339; now when left out. It is remembered once
+    /// anything is booked: a later run of the same files takes it again
     #[arg(long, value_name = "INSTANT")]
     at: Option<Stamp>,
     /// Check everything, book nothing
@@ -142,7 +149,7 @@ pub fn exit_code(done: anyhow::Result<bool>) -> anyhow::Result<ExitCode> {
 
 /// Imports; whether nothing was refused.
 async fn import(books: &Books, arguments: Arguments) -> anyhow::Result<bool> {
-    let started = Instant::now();
+    let started = std::time::Instant::now();
     let store = &books.store;
     let tenant = TenantId::from(arguments.tenant);
     let catalogue = catalogue(store, tenant).await?;
@@ -152,26 +159,30 @@ async fn import(books: &Books, arguments: Arguments) -> anyhow::Result<bool> {
         payments: arguments.payments,
     };
     let now = Clock::System.now();
-    if arguments.at.is_some_and(|Stamp(at)| at > now) {
+    let wanted = arguments.at.map(|Stamp(at)| at);
+    if wanted.is_some_and(|at| at > now) {
         return Err(UsageError("--at must not be in the future".to_owned()).into());
     }
     let mut bad = BadLines::new(arguments.report.as_deref())?;
     let mut staging = store.staging().await?;
     let staged = stage(&mut staging, tenant, &files, &cells::POOLS, &mut bad).await?;
-    let instant = Instants {
-        wanted: arguments.at,
-        now,
+    let instant = Instant::decide(store, &mut staging, (tenant, &staged), wanted, now).await?;
+    let mut run = Run {
+        at: instant.at,
+        again: instant.is_again(),
         dry_run: arguments.dry_run,
+        took: Duration::ZERO,
+        report: arguments.report,
     };
-    let (at, again) = instant.decide(store, tenant, &staged).await?;
     let ground = Ground {
         tenant,
-        at,
+        at: instant.at,
         catalogue: &catalogue,
         files: &files,
     };
     let mut import = Import {
         ground,
+        instant,
         staging,
         claims: Claims {
             store: store.clone(),
@@ -179,23 +190,20 @@ async fn import(books: &Books, arguments: Arguments) -> anyhow::Result<bool> {
             dry_run: arguments.dry_run,
         },
         findings: Findings::new(bad),
+        is_gone: false,
     };
-    import.findings.refused = staged.nameless;
-    import.all(books.lanes.clone(), &staged).await?;
+    let done = import.all(books.lanes.clone(), &staged).await;
     let Import { mut findings, .. } = import;
+    findings.is_cut_short = done.is_err();
     findings.bad.finish()?;
-    let run = Run {
-        at,
-        again,
-        dry_run: arguments.dry_run,
-        took: started.elapsed(),
-        report: arguments.report,
-    };
+    run.took = started.elapsed();
     if arguments.json {
         println!("{}", findings.to_json(&run));
     } else {
         findings.print(&run);
     }
+    // What was done is told in any case.
+    done?;
     Ok(findings.is_good())
 }
 
@@ -209,50 +217,21 @@ pub async fn catalogue(store: &Store, tenant: TenantId) -> anyhow::Result<Arc<Ca
     Ok(catalogue)
 }
 
-/// From what the instant that the files describe is decided.
-struct Instants {
-    wanted: Option<Stamp>,
-    now: Time,
-    dry_run: bool,
-}
-
-impl Instants {
-    /// The instant that the files describe, and whether an earlier run has said so.
-    async fn decide(
-        &self,
-        store: &Store,
-        tenant: TenantId,
-        staged: &Staged,
-    ) -> anyhow::Result<(Time, bool)> {
-        let wanted = self.wanted.map(|Stamp(at)| at);
-        let earlier = store.find_import(tenant, &staged.content).await?;
-        let mut at = earlier.or(wanted).unwrap_or(self.now);
-        if earlier.is_none() && !self.dry_run {
-            let content = &staged.content;
-            at = store.remember_import(tenant, content, at, self.now).await?;
-        }
-        match wanted {
-            Some(wanted) if wanted != at => {
-                let at = Stamp(at);
-                let message = format!("--at: these files were imported as of {at} before");
-                Err(UsageError(message).into())
-            }
-            _ => Ok((at, earlier.is_some())),
-        }
-    }
-}
-
 /// One import under way.
 struct Import<'a> {
     ground: Ground<'a>,
+    instant: Instant,
     staging: Staging,
     claims: Claims,
     findings: Findings,
+    /// Whether the database is away for good.
+    is_gone: bool,
 }
 
 impl Import<'_> {
     async fn all(&mut self, lanes: Lanes, staged: &Staged) -> anyhow::Result<()> {
-        self.refuse_strays().await?;
+        self.findings.refused = staged.nameless;
+        self.findings.held_back = staged.unreadable + self.refuse_strays().await?;
         let progress = progress_bar(staged.pools);
         progress.inc(staged.nameless);
         let done = self.book(lanes, &progress).await;
@@ -260,26 +239,42 @@ impl Import<'_> {
         done
     }
 
-    /// Lines about pools that are not to be imported.
-    async fn refuse_strays(&mut self) -> anyhow::Result<()> {
+    /// Lines about pools that are not to be imported; how many there are.
+    async fn refuse_strays(&mut self) -> anyhow::Result<u64> {
         let mut strays = std::pin::pin!(self.staging.strays());
+        let mut count = 0;
         while let Some(line) = strays.try_next().await? {
-            let reason = line.problem.clone();
+            count += 1;
             self.findings.bad.add(BadLine {
                 file: self.ground.files.name(line.source),
                 line: line.line,
                 pool: pool_of(&texts(&line)),
-                reason: reason.unwrap_or_else(|| "pool is in no line of the pools".to_owned()),
+                reason: "pool is in no line of the pools".to_owned(),
             })?;
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Books all pools, in the order of their file.
     async fn book(&mut self, lanes: Lanes, progress: &ProgressBar) -> anyhow::Result<()> {
         let mut booking = Booking::new(lanes, self.ground.tenant, self.claims.dry_run);
+        let sent = self.send_all(&mut booking, progress).await;
+        while let Some(sent) = booking.next().await? {
+            self.count(sent, progress).await?;
+        }
+        if self.is_gone {
+            bail!("the database was away for too long: run the same again, it goes on from there");
+        }
+        sent
+    }
+
+    async fn send_all(
+        &mut self,
+        booking: &mut Booking,
+        progress: &ProgressBar,
+    ) -> anyhow::Result<()> {
         let mut after = 0;
-        loop {
+        while !self.is_gone {
             let pools = self.staging.pools(after, PORTION).await?;
             let pools = portion(pools);
             let Some(last) = pools.last() else {
@@ -287,20 +282,22 @@ impl Import<'_> {
             };
             after = last.line.line;
             let candidates = self.candidates(&pools, progress).await?;
+            if self.findings.held_back > 0 {
+                self.findings.refused += candidates.len() as u64;
+                progress.inc(candidates.len() as u64);
+                continue;
+            }
+            if !candidates.is_empty() && !self.claims.dry_run {
+                self.instant.keep(&self.claims.store).await?;
+            }
             for claimed in self.claims.claim(candidates).await? {
-                if let Some(Claimed {
-                    candidate, claims, ..
-                }) = self.without_taken(claimed, progress).await?
-                {
-                    booking.send(candidate, claims).await?;
+                if let Some(claimed) = self.without_taken(claimed, progress).await? {
+                    booking.send(claimed.candidate, claimed.claims).await?;
                 }
                 while let Some(sent) = booking.try_next()? {
                     self.count(sent, progress).await?;
                 }
             }
-        }
-        while let Some(sent) = booking.next().await? {
-            self.count(sent, progress).await?;
         }
         Ok(())
     }
@@ -311,7 +308,9 @@ impl Import<'_> {
         pools: &[StagedPool],
         progress: &ProgressBar,
     ) -> anyhow::Result<Vec<Candidate>> {
-        let readable = pools.iter().filter(|pool| pool.others <= MAX_LINES);
+        let is_first = |pool: &StagedPool| pool.line.twin.is_none_or(|it| it > pool.line.line);
+        let readable = pools.iter();
+        let readable = readable.filter(|pool| is_first(pool) && too_many(pool).is_none());
         let ids: Vec<PoolId> = readable.map(|pool| pool.line.pool).collect();
         let mut others: HashMap<PoolId, Vec<StagedLine>> = HashMap::new();
         for line in self.staging.others(&ids).await? {
@@ -335,12 +334,18 @@ impl Import<'_> {
         Ok(candidates)
     }
 
-    /// The pool, unless one of its payments is known otherwise.
+    /// The pool, unless it is there, or one of its payments is known otherwise.
     async fn without_taken(
         &mut self,
         claimed: Claimed,
         progress: &ProgressBar,
     ) -> anyhow::Result<Option<Claimed>> {
+        if claimed.is_there {
+            let reason = format!("pool {THERE_ALREADY}");
+            self.refuse(&claimed.candidate.name, claimed.candidate.line, reason)?;
+            progress.inc(1);
+            return Ok(None);
+        }
         let [first, ..] = claimed.taken.as_slice() else {
             return Ok(Some(claimed));
         };
@@ -367,6 +372,12 @@ impl Import<'_> {
                 self.claims.release(&sent.claims).await?;
                 return self.refuse(&sent.name, sent.line, reason);
             }
+            Booked::Failed(reason) => return self.refuse(&sent.name, sent.line, reason),
+            Booked::Unknown => {
+                self.is_gone = true;
+                let reason = "is perhaps not booked: the database was away for too long";
+                return self.refuse(&sent.name, sent.line, reason.to_owned());
+            }
         }
         self.findings.figures.add(sent.figures);
         Ok(())
@@ -388,8 +399,8 @@ fn portion(mut pools: Vec<StagedPool>) -> Vec<StagedPool> {
     let mut lines = 0;
     let fitting = pools.iter().take_while(|pool| {
         let is_first = lines == 0;
-        lines += 1 + pool.others.min(MAX_LINES);
-        is_first || lines <= MAX_LINES
+        lines += 1 + pool.usage + pool.payments;
+        is_first || lines <= PORTION_LINES
     });
     let count = fitting.count();
     pools.truncate(count);

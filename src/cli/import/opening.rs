@@ -10,8 +10,11 @@ use crate::ledger::{
 };
 use crate::store::{Source, StagedLine, StagedPool};
 
-/// The most lines that usage and payments may have about one pool: it is booked in one commit.
-pub const MAX_LINES: i64 = 20_000;
+/// The most lines of usage about one pool: it is booked in one commit, and that within the lanes'
+/// time limit.
+const MAX_USAGE: i64 = 20_000;
+/// The same of payments, each of which is a purchase, too.
+const MAX_PAYMENTS: i64 = 2_000;
 
 /// A pool that may be imported.
 pub struct Candidate {
@@ -53,6 +56,18 @@ impl Wrong<'_> {
             });
         }
     }
+}
+
+/// What the other files say too much of about a pool.
+pub fn too_many(staged: &StagedPool) -> Option<String> {
+    let (usage, payments) = (staged.usage, staged.payments);
+    if payments > MAX_PAYMENTS {
+        return Some(format!(
+            "has {payments} payments, more than {MAX_PAYMENTS}: they cannot be booked in one commit"
+        ));
+    }
+    (usage > MAX_USAGE)
+        .then(|| format!("has {usage} lines of usage, more than {MAX_USAGE}: add some up"))
 }
 
 impl Candidate {
@@ -121,12 +136,7 @@ fn read_pool(
     if let Some(twin) = line.twin {
         reasons.push(format!("pool is in line {twin}, too"));
     }
-    if staged.others > MAX_LINES {
-        let count = staged.others;
-        reasons.push(format!(
-            "has {count} lines of usage and payments, more than {MAX_LINES}: add some up"
-        ));
-    }
+    reasons.extend(too_many(staged));
     if line.problem.is_some() {
         return Err(reasons);
     }

@@ -4,29 +4,26 @@
 //! What makes the whole file useless (its header, its disk) is an error; what is wrong with one
 //! line is said of that line.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use csv::ByteRecord;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::UsageError;
 use super::cells::{Table, Texts};
-
-/// The longest line of JSON, in bytes.
-const MAX_LINE: u64 = 1 << 20;
+use super::records::{self, Line, too_long};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLine {
-    /// Counted from 1, the header included; of a record of several lines the first.
+    /// Counted from 1, the header and blank lines included.
     pub number: i64,
     /// What its cells say.
     pub texts: Texts,
@@ -37,19 +34,18 @@ pub struct FileLine {
 /// Reads a file line by line.
 pub struct Reader {
     table: &'static Table,
-    lines: Lines,
+    input: Input,
+    /// The number of the line that was read last.
+    number: i64,
+    form: Form,
 }
 
-enum Lines {
+enum Form {
     Csv {
-        reader: Box<csv::Reader<Numbered>>,
         /// Where each cell of a record belongs.
         places: Vec<usize>,
     },
-    Json {
-        input: Input,
-        number: i64,
-    },
+    Json,
 }
 
 type Input = BufReader<Hashed>;
@@ -64,63 +60,6 @@ impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.hash.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
-/// Knows the lines of what was read ahead. The parser's own numbers are those of the blank lines
-/// before a record, and of the line before where lines end in two characters.
-struct Numbered {
-    input: Input,
-    /// How much was read.
-    offset: u64,
-    /// The number of the line that is being read.
-    line: i64,
-    /// Whether nothing of it was read yet.
-    fresh: bool,
-    /// Where the lines that are not blank start.
-    starts: VecDeque<(u64, i64)>,
-}
-
-impl Numbered {
-    const fn new(input: Input) -> Self {
-        Self {
-            input,
-            offset: 0,
-            line: 1,
-            fresh: true,
-            starts: VecDeque::new(),
-        }
-    }
-
-    /// The first line that is not blank from an offset on; what is before it is forgotten.
-    fn line_at(&mut self, offset: u64) -> i64 {
-        while self
-            .starts
-            .front()
-            .is_some_and(|(start, _)| *start < offset)
-        {
-            self.starts.pop_front();
-        }
-        self.starts.front().map_or(self.line, |(_, line)| *line)
-    }
-}
-
-impl Read for Numbered {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        for byte in &buffer[..count] {
-            match byte {
-                b'\n' => (self.line, self.fresh) = (self.line + 1, true),
-                b'\r' => {}
-                _ if self.fresh => {
-                    self.starts.push_back((self.offset, self.line));
-                    self.fresh = false;
-                }
-                _ => {}
-            }
-            self.offset += 1;
-        }
         Ok(count)
     }
 }
@@ -149,12 +88,32 @@ impl Reader {
                 start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
             }
         };
-        let lines = if is_json {
-            Lines::Json { input, number: 0 }
-        } else {
-            Lines::csv(input, table).with_context(|| format!("{name}"))?
+        let mut reader = Self {
+            table,
+            input,
+            number: 0,
+            form: Form::Json,
         };
-        Ok(Self { table, lines })
+        if !is_json {
+            let places = reader.header().with_context(|| format!("{name}"))?;
+            reader.form = Form::Csv { places };
+        }
+        Ok(reader)
+    }
+
+    /// Where each cell of a record belongs, as the first line that is not blank says.
+    fn header(&mut self) -> anyhow::Result<Vec<usize>> {
+        let Some(line) = self.next_filled()? else {
+            bail!(UsageError("is empty: it needs a header".to_owned()));
+        };
+        let (cells, problem) = records::cells(&line.bytes);
+        let too_long = line.is_cut.then(too_long);
+        if let Some(problem) = too_long.or(problem.map(str::to_owned)) {
+            bail!(UsageError(format!("its header {problem}")));
+        }
+        let names = cells.iter().map(|name| String::from_utf8_lossy(name));
+        let names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
+        Ok(places(&names, self.table).map_err(UsageError)?)
     }
 
     /// The next line; blank ones are passed over.
@@ -162,38 +121,40 @@ impl Reader {
     /// # Errors
     /// The file cannot be read any further.
     pub fn next_line(&mut self) -> anyhow::Result<Option<FileLine>> {
-        let table = self.table;
-        match &mut self.lines {
-            Lines::Csv { reader, places } => next_record(reader, places, table),
-            Lines::Json { input, number } => next_object(input, number, table),
+        let Some(line) = self.next_filled()? else {
+            return Ok(None);
+        };
+        let (texts, problem) = match &self.form {
+            Form::Csv { places } => record(&line, places, self.table),
+            Form::Json => object(&line, self.table),
+        };
+        Ok(Some(FileLine {
+            number: self.number,
+            texts,
+            problem,
+        }))
+    }
+
+    fn next_filled(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            let line = records::next_line(&mut self.input)?;
+            self.number += 1;
+            if line.as_ref().is_none_or(|line| !self.is_blank(line)) {
+                return Ok(line);
+            }
+        }
+    }
+
+    fn is_blank(&self, line: &Line) -> bool {
+        match self.form {
+            Form::Csv { .. } => line.bytes.is_empty(),
+            Form::Json => !line.is_cut && line.bytes.iter().all(u8::is_ascii_whitespace),
         }
     }
 
     /// The hash of all that was read: of the file, once it has come to its end.
     pub fn finish(self) -> [u8; 32] {
-        let input = match self.lines {
-            Lines::Csv { reader, .. } => reader.into_inner().input,
-            Lines::Json { input, .. } => input,
-        };
-        input.into_inner().hash.finalize().into()
-    }
-}
-
-impl Lines {
-    fn csv(input: Input, table: &Table) -> anyhow::Result<Self> {
-        let builder = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(Numbered::new(input));
-        let mut reader = Box::new(builder);
-        let mut header = ByteRecord::new();
-        if !reader.read_byte_record(&mut header)? {
-            bail!(UsageError("is empty: it needs a header".to_owned()));
-        }
-        let names = header.iter().map(|name| String::from_utf8_lossy(name));
-        let names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
-        let places = places(&names, table).map_err(UsageError)?;
-        Ok(Self::Csv { reader, places })
+        self.input.into_inner().hash.finalize().into()
     }
 }
 
@@ -231,70 +192,43 @@ fn places(names: &[String], table: &Table) -> Result<Vec<usize>, String> {
     Ok(names.iter().filter_map(|name| table.place(name)).collect())
 }
 
-fn next_record(
-    reader: &mut csv::Reader<Numbered>,
-    places: &[usize],
-    table: &Table,
-) -> anyhow::Result<Option<FileLine>> {
-    let mut record = ByteRecord::new();
-    if !reader.read_byte_record(&mut record)? {
-        return Ok(None);
-    }
-    let start = record.position().map_or(0, csv::Position::byte);
-    let number = reader.get_mut().line_at(start);
+/// The cells of a line of CSV, and why it cannot be read.
+fn record(line: &Line, places: &[usize], table: &Table) -> (Texts, Option<String>) {
+    let (cells, problem) = records::cells(&line.bytes);
+    let mut problem = problem.map(str::to_owned);
     let mut texts: Texts = vec![None; table.columns.len()];
-    let mut problem = None;
-    for (place, cell) in places.iter().zip(&record) {
+    for (place, cell) in places.iter().zip(&cells) {
         if std::str::from_utf8(cell).is_err() {
-            problem = Some("is not UTF-8".to_owned());
+            problem.get_or_insert_with(|| "is not UTF-8".to_owned());
         }
         texts[*place] = Some(String::from_utf8_lossy(cell).into_owned());
     }
-    if record.len() != places.len() {
-        let (cells, columns) = (record.len(), places.len());
-        problem = Some(format!("has {cells} cells, the header {columns}"));
+    if cells.len() != places.len() {
+        let (cells, columns) = (cells.len(), places.len());
+        problem.get_or_insert_with(|| format!("has {cells} cells, the header {columns}"));
     }
-    Ok(Some(FileLine {
-        number,
-        texts,
-        problem,
-    }))
+    if line.is_cut {
+        problem = Some(too_long());
+    }
+    (texts, problem)
 }
 
-fn next_object(
-    input: &mut Input,
-    number: &mut i64,
-    table: &Table,
-) -> anyhow::Result<Option<FileLine>> {
-    loop {
-        let mut line = Vec::new();
-        input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            return Ok(None);
-        }
-        *number += 1;
-        if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
-            bail!("line {number} is longer than {MAX_LINE} bytes");
-        }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let mut object = Object {
-            table,
-            texts: vec![None; table.columns.len()],
-            problems: Vec::new(),
-        };
-        let mut json = serde_json::Deserializer::from_slice(&line);
-        if let Err(error) = json.deserialize_map(&mut object).and_then(|()| json.end()) {
-            object.problems.push(format!("is no JSON object: {error}"));
-        }
-        let problems = object.problems.join("; ");
-        return Ok(Some(FileLine {
-            number: *number,
-            texts: object.texts,
-            problem: (!problems.is_empty()).then_some(problems),
-        }));
+/// The members of a JSON object, and why it cannot be read.
+fn object(line: &Line, table: &Table) -> (Texts, Option<String>) {
+    let mut object = Object {
+        table,
+        texts: vec![None; table.columns.len()],
+        problems: Vec::new(),
+    };
+    if line.is_cut {
+        return (object.texts, Some(too_long()));
     }
+    let mut json = serde_json::Deserializer::from_slice(&line.bytes);
+    if let Err(error) = json.deserialize_map(&mut object).and_then(|()| json.end()) {
+        object.problems.push(format!("is no JSON object: {error}"));
+    }
+    let problems = object.problems.join("; ");
+    (object.texts, (!problems.is_empty()).then_some(problems))
 }
 
 /// An object's members as cells.

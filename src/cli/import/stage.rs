@@ -1,8 +1,8 @@
 //! Reads the files and keeps their lines in the database's temporary table, a batch at a time: one
 //! thread reads while the batch before is being kept, and no more than a few are ever in memory.
 //!
-//! A line whose pool cannot be told is refused here; all else is decided when the lines of a pool
-//! are read back together.
+//! A line whose pool cannot be told, and one of usage or payments that cannot be read, is refused
+//! here; all else is decided when the lines of a pool are read back together.
 
 use std::path::PathBuf;
 
@@ -15,13 +15,17 @@ use super::cells::{PAYMENTS, Table, USAGE};
 use super::findings::{BadLine, BadLines};
 use super::opening::pool_of;
 use super::reader::{FileLine, Reader};
-use crate::ledger::{PoolId, PoolName, TenantId};
+use crate::ledger::{Label, PoolId, PoolName, TenantId};
 use crate::store::{Source, StagedLine, Staging};
 
 /// How many lines are kept at once.
 const BATCH: usize = 5_000;
+/// How many bytes they have at most, about.
+const BATCH_BYTES: usize = 4 << 20;
 /// How many batches wait.
 const WAITING: usize = 2;
+/// How much of a pool's name is told when it is none.
+const TOLD: usize = 100;
 
 /// What was read.
 #[derive(Default)]
@@ -32,6 +36,8 @@ pub struct Staged {
     pub pools: u64,
     /// How many lines of the pools say none.
     pub nameless: u64,
+    /// How many lines of usage and payments cannot be read, or say no pool.
+    pub unreadable: u64,
 }
 
 /// One file.
@@ -48,6 +54,7 @@ struct OneFile {
 struct Batch {
     lines: Vec<StagedLine>,
     bad: Vec<BadLine>,
+    bytes: usize,
 }
 
 /// Reads all files.
@@ -84,10 +91,12 @@ pub async fn stage(
         let kept = keep(staging, batches, bad, &progress).await;
         // What the reader says comes first: without it nobody knows why the batches ended.
         let hash = reading.await??;
-        let (lines, nameless) = kept?;
+        let (lines, refused) = kept?;
         if source == Source::Pools {
-            staged.pools = lines + nameless;
-            staged.nameless = nameless;
+            staged.pools = lines + refused;
+            staged.nameless = refused;
+        } else {
+            staged.unreadable += refused;
         }
         content.update(table.what);
         content.update(hash);
@@ -99,25 +108,25 @@ pub async fn stage(
     Ok(staged)
 }
 
-/// Keeps what is read; gives how many lines were kept, and how many had no pool.
+/// Keeps what is read; gives how many lines were kept, and how many were refused.
 async fn keep(
     staging: &mut Staging,
     mut batches: Receiver<Batch>,
     bad: &mut BadLines,
     progress: &ProgressBar,
 ) -> anyhow::Result<(u64, u64)> {
-    let (mut kept, mut nameless) = (0, 0);
+    let (mut kept, mut refused) = (0, 0);
     while let Some(batch) = batches.recv().await {
         staging.add(&batch.lines).await?;
         kept += batch.lines.len() as u64;
         for line in batch.bad {
-            nameless += 1;
+            refused += 1;
             bad.add(line)?;
         }
         progress.set_message(format!("{kept} lines read"));
         progress.tick();
     }
-    Ok((kept, nameless))
+    Ok((kept, refused))
 }
 
 fn read(file: &OneFile, batches: &Sender<Batch>) -> anyhow::Result<[u8; 32]> {
@@ -125,12 +134,17 @@ fn read(file: &OneFile, batches: &Sender<Batch>) -> anyhow::Result<[u8; 32]> {
     let mut batch = Batch::default();
     while let Some(line) = reader.next_line()? {
         match file.line(line)? {
-            Ok(line) => batch.lines.push(line),
-            Err(bad) => batch.bad.push(bad),
+            Ok(line) => {
+                batch.bytes += line.cells.len();
+                batch.lines.push(line);
+            }
+            Err(bad) => {
+                batch.bytes += bad.reason.len();
+                batch.bad.push(bad);
+            }
         }
-        if batch.lines.len() + batch.bad.len() == BATCH
-            && batches.blocking_send(std::mem::take(&mut batch)).is_err()
-        {
+        let is_full = batch.lines.len() + batch.bad.len() == BATCH || batch.bytes >= BATCH_BYTES;
+        if is_full && batches.blocking_send(std::mem::take(&mut batch)).is_err() {
             // Nobody keeps them any more, and says why.
             return Ok([0; 32]);
         }
@@ -140,39 +154,46 @@ fn read(file: &OneFile, batches: &Sender<Batch>) -> anyhow::Result<[u8; 32]> {
 }
 
 impl OneFile {
-    /// A line as it is kept, or a bad one when nobody can tell which pool it is about.
+    /// A line as it is kept, or a bad one: when nobody can tell which pool it is about, or what a
+    /// line of usage or payments says of it.
     fn line(&self, line: FileLine) -> anyhow::Result<Result<StagedLine, BadLine>> {
         let pool = pool_of(&line.texts);
-        let name: PoolName = match pool.trim().parse() {
-            Ok(name) => name,
-            Err(error) => {
-                let reason = line.problem.unwrap_or_else(|| match pool.trim() {
+        let name = match (pool.trim().parse::<PoolName>(), &line.problem) {
+            (Ok(name), None) => name,
+            (Ok(name), Some(_)) if self.source == Source::Pools => name,
+            (_, Some(problem)) => return Ok(Err(self.bad(line.number, &pool, problem.clone()))),
+            (Err(error), None) => {
+                let reason = match pool.trim() {
                     "" => "pool is needed".to_owned(),
                     _ => format!("pool {error}"),
-                });
-                return Ok(Err(BadLine {
-                    file: self.path.display().to_string(),
-                    line: line.number,
-                    pool,
-                    reason,
-                }));
+                };
+                return Ok(Err(self.bad(line.number, &pool, reason)));
             }
         };
         let mut texts = line.texts;
         texts[0] = Some(name.to_string());
+        // One that is none is told when the line is read, and cannot be the same as another.
         let reference = match self.source {
-            Source::Payments => texts[1].clone(),
+            Source::Payments => texts[1].as_deref().and_then(|it| it.parse::<Label>().ok()),
             Source::Pools | Source::Usage => None,
         };
-        let reference = reference.filter(|it| !it.is_empty() && !it.contains('\0'));
         Ok(Ok(StagedLine {
             source: self.source,
             line: line.number,
             pool: PoolId::of(self.tenant, &name),
-            reference,
+            reference: reference.map(|it| it.to_string()),
             cells: serde_json::to_string(&texts)?,
             problem: line.problem.map(|it| it.replace('\0', "")),
             twin: None,
         }))
+    }
+
+    fn bad(&self, line: i64, pool: &str, reason: String) -> BadLine {
+        BadLine {
+            file: self.path.display().to_string(),
+            line,
+            pool: pool.chars().take(TOLD).collect(),
+            reason,
+        }
     }
 }

@@ -197,6 +197,25 @@ fn a_running_licence_ends_when_it_says() {
 }
 
 #[test]
+fn a_trial_began_when_its_end_says_and_the_next_one_ends_with_it() {
+    let rows = [
+        ("2026-02-12", "2026-01-29"),
+        // It is longer than trials are here: it began when it was taken over, at the latest.
+        ("2026-03-31", AT),
+    ];
+    for (end, begun) in rows {
+        let mut opening = opening();
+        opening.license = Some(license(LicenseType::Trial, Some(end)));
+        let pool = import(&opening).pool().clone();
+        assert_eq!(pool.first_trial_at, Some(time(begun)), "{end}");
+        assert_eq!(pool.license_ends_at, Some(time(end)), "{end}");
+    }
+    let mut opening = opening();
+    opening.license = Some(license(LicenseType::Paid, None));
+    assert_eq!(import(&opening).pool().first_trial_at, None);
+}
+
+#[test]
 fn everything_in_an_opening_makes_it_another() {
     type Change = fn(&mut Opening);
     let changes: [Change; 8] = [

@@ -67,15 +67,38 @@ fn csv_is_read_with_quotes_marks_and_either_line_end() {
 }
 
 #[test]
-fn a_quoted_line_end_and_a_blank_line_keep_the_numbers_right() {
-    let first = "workspace:a,\"pi\n, \"\"1\"\"\",5,x";
+fn blank_lines_keep_the_numbers_right() {
+    let first = "workspace:a,\"pi, \"\"1\"\"\",5,x";
     let text = format!("{HEADER}\n{first}\n\n\nworkspace:b,pi_2,6,x\r\nworkspace:c,pi_3,7,x");
     let expected = [
-        (2, "workspace:a", "pi\n, \"1\"", "5"),
-        (6, "workspace:b", "pi_2", "6"),
-        (7, "workspace:c", "pi_3", "7"),
+        (2, "workspace:a", "pi, \"1\"", "5"),
+        (5, "workspace:b", "pi_2", "6"),
+        (6, "workspace:c", "pi_3", "7"),
     ];
     assert_eq!(said(&read("a.csv", &text)), expected);
+}
+
+#[test]
+fn an_open_quote_and_a_line_that_is_too_long_end_with_their_line() {
+    let long = "x".repeat(records::MAX_LINE);
+    let rows = "workspace:a,\"pi_1,5,x\nworkspace:b,pi_2,6,x\nworkspace:c,pi_3,7,";
+    let lines = read(
+        "a.csv",
+        &format!("{HEADER}\n{rows}{long}\nworkspace:d,,,\n"),
+    );
+    let found: Vec<_> = lines
+        .iter()
+        .map(|line| (line.number, line.problem.as_deref().unwrap_or_default()))
+        .collect();
+    let open = "has a quote that is not closed: no cell may have a line break";
+    let too_long = "is longer than 65536 bytes";
+    assert_eq!(found, [(2, open), (3, ""), (4, too_long), (5, "")]);
+    assert_eq!(lines[0].texts[0].as_deref(), Some("workspace:a"));
+
+    let object = format!("{{\"pool\":\"{long}\"}}\n{{\"pool\":\"workspace:a\"}}");
+    let lines = read("a.jsonl", &object);
+    assert_eq!(lines[0].problem.as_deref(), Some(too_long));
+    assert_eq!((lines[1].number, &lines[1].problem), (2, &None));
 }
 
 #[test]
@@ -162,6 +185,7 @@ fn a_header_that_does_not_fit_is_an_error_that_names_its_columns() {
             "repeated column of the pools: plan",
         ),
         ("", "is empty"),
+        ("pool,\"plan", "its header has a quote that is not closed"),
     ];
     for (header, message) in rows {
         let error = open("a.csv", header.as_bytes(), &POOLS).expect_err(header);
