@@ -1,8 +1,8 @@
 //! Debits: booking one, reading one, listing a pool's.
 //!
 //! A debit's JSON is made from its journal entry alone, so a replay gives the first answer again.
-//! Prices and buckets are the ledger's; many debits at once are in [`batch`](super::batch), those
-//! out of a hold in [`holds`](super::holds).
+//! Prices and buckets are the ledger's; many debits at once are in `batch`, those out of a hold in
+//! `holds`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
