@@ -23,8 +23,9 @@ const FRESH: Duration = Duration::from_millis(500);
 /// The pools a lane wrote last, as they were after that.
 #[derive(Default)]
 pub(super) struct Memory {
-    young: HashMap<PoolId, StoredPool>,
-    old: HashMap<PoolId, StoredPool>,
+    // Boxed: a table has room for more than it holds, and a pool is large.
+    young: HashMap<PoolId, Box<StoredPool>>,
+    old: HashMap<PoolId, Box<StoredPool>>,
     written_at: Option<Instant>,
     mistrusted_at: Option<Instant>,
 }
@@ -40,7 +41,7 @@ impl Memory {
     pub fn take(&mut self, pool: PoolId) -> Option<StoredPool> {
         let young = self.young.remove(&pool);
         let old = self.old.remove(&pool);
-        young.or(old)
+        young.or(old).map(|stored| *stored)
     }
 
     /// Keeps a pool as it was just written. One on a test clock is not kept: its time is read.
@@ -53,7 +54,7 @@ impl Memory {
         if self.young.len() >= HALF {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(stored.pool.id, stored);
+        self.young.insert(stored.pool.id, Box::new(stored));
     }
 
     /// Forgets a pool.
