@@ -9,12 +9,12 @@
 //!
 //! One debit, from end to end: `http` reads the key, the pool's name and the body into types that
 //! are proof of being good, and sends a [`ledger::Command`] to [`lanes`]. The lane that owns the
-//! pool takes everything that is queued, and `store` reads the pools. On these values [`ledger`]
-//! first books what is due by now, each event at its own instant, and then decides each command: a
-//! journal entry, or a refusal. `store` appends all entries and saves all pools in one statement,
-//! which counts only for pools that are still as they were read, and not at all with an idempotency
-//! key that was used before: then the lane reads the earlier entries and decides again. Only what
-//! is written, or was looked up, is answered.
+//! pool takes everything that is queued, and `store` reads the pools that the lane does not
+//! remember. On these values [`ledger`] first books what is due by now, each event at its own
+//! instant, and then decides each command: a journal entry, or a refusal. `store` appends all
+//! entries and saves all pools in one statement, which counts only for pools that are still as they
+//! were read, and not at all with an idempotency key that was used before: then the lane reads the
+//! earlier entries and decides again. Only what is written, or was looked up, is answered.
 //!
 //! A balance read takes the pool's row, books what is due in memory, and writes nothing.
 //!

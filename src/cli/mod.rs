@@ -11,6 +11,7 @@ mod keys;
 mod migrate;
 mod reconcile;
 mod rehearse;
+mod report_file;
 mod serve;
 mod table;
 mod tenants;

@@ -115,10 +115,10 @@ impl Lane {
             (jobs, decided)
         });
         // A guess that books nothing is not checked by a write, so it is no answer.
-        let (decided, mut again): (Vec<_>, Vec<_>) = decided
+        let (decided, guessed): (Vec<_>, Vec<_>) = decided
             .partition(|(jobs, decided)| decided.is_booked() || !read.recalled.contains(&jobs.id));
         let (pools, mut decided): (Vec<PoolJobs>, Vec<Decided>) = decided.into_iter().unzip();
-        let mut again: Vec<PoolJobs> = again.drain(..).map(|(jobs, _)| jobs).collect();
+        let mut again: Vec<PoolJobs> = guessed.into_iter().map(|(jobs, _)| jobs).collect();
         metrics::counter!("credit_ledger_lane_guesses_total").increment(again.len() as u64);
         let written = match self.recognise(&pools, &mut decided, &mut read).await {
             Ok(()) => self.write(&decided, locked, read.now).await,

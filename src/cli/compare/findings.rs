@@ -1,14 +1,13 @@
 //! What differs: counted by field, the first few kept to be printed, all of it in the report.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
-use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::fields::Differs;
 use crate::cli::import::{BadLines, UsageError};
+use crate::cli::report_file::ReportFile;
 use crate::cli::table;
 use crate::http::time::Stamp;
 use crate::ledger::{PoolName, Time};
@@ -80,7 +79,7 @@ pub struct Findings {
     only_in_ledger: u64,
     fields: BTreeMap<&'static str, u64>,
     first: Vec<Difference>,
-    report: Option<csv::Writer<File>>,
+    report: ReportFile,
 }
 
 impl Findings {
@@ -89,16 +88,11 @@ impl Findings {
     /// # Errors
     /// The report cannot be written.
     pub fn new(report: Option<&Path>) -> anyhow::Result<Self> {
-        let create = |path: &Path| {
-            let failed = |error: csv::Error| {
-                UsageError(format!("{} cannot be written: {error}", path.display()))
-            };
-            let mut writer = csv::Writer::from_path(path).map_err(failed)?;
-            writer
-                .write_record(["pool", "what", "field", "in_file", "in_ledger"])
-                .map_err(failed)?;
-            Ok::<_, UsageError>(writer)
-        };
+        let header = ["pool", "what", "field", "in_file", "in_ledger"];
+        let report = ReportFile::create(report, header).map_err(|error| {
+            let path = report.unwrap_or(Path::new("")).display();
+            UsageError(format!("{path} cannot be written: {error}"))
+        })?;
         Ok(Self {
             unreadable: BadLines::new(None)?,
             same: 0,
@@ -107,7 +101,7 @@ impl Findings {
             only_in_ledger: 0,
             fields: BTreeMap::new(),
             first: Vec::new(),
-            report: report.map(create).transpose()?,
+            report,
         })
     }
 
@@ -148,11 +142,7 @@ impl Findings {
     }
 
     fn keep(&mut self, difference: Difference) -> anyhow::Result<()> {
-        if let Some(report) = &mut self.report {
-            report
-                .write_record(difference.cells())
-                .context("the report cannot be written")?;
-        }
+        self.report.write(difference.cells())?;
         if self.first.len() < PRINTED {
             self.first.push(difference);
         }
@@ -164,10 +154,7 @@ impl Findings {
     /// # Errors
     /// The report cannot be written.
     pub fn finish(&mut self) -> anyhow::Result<()> {
-        if let Some(report) = &mut self.report {
-            report.flush().context("the report cannot be written")?;
-        }
-        Ok(())
+        self.report.finish()
     }
 
     /// Whether both have the same.

@@ -1,15 +1,14 @@
 //! What came of an import: what is in the books, and every line that was refused. However many
 //! these are, only the first few are kept in memory: all of them go to the report.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::UsageError;
 use super::opening::Candidate;
+use crate::cli::report_file::ReportFile;
 use crate::cli::table;
 use crate::http::time::Stamp;
 use crate::ledger::{Credits, OpeningAddons, Time};
@@ -32,7 +31,7 @@ pub struct BadLine {
 
 /// All bad lines.
 pub struct BadLines {
-    report: Option<csv::Writer<File>>,
+    report: ReportFile,
     first: Vec<BadLine>,
     count: u64,
 }
@@ -87,18 +86,13 @@ impl BadLines {
     /// # Errors
     /// The report cannot be written.
     pub fn new(report: Option<&Path>) -> anyhow::Result<Self> {
-        let create = |path: &Path| {
-            let failed = |error: csv::Error| {
-                UsageError(format!("{} cannot be written: {error}", path.display()))
-            };
-            let mut writer = csv::Writer::from_path(path).map_err(failed)?;
-            writer
-                .write_record(["file", "line", "pool", "reason"])
-                .map_err(failed)?;
-            Ok::<_, UsageError>(writer)
-        };
+        let header = ["file", "line", "pool", "reason"];
+        let report = ReportFile::create(report, header).map_err(|error| {
+            let path = report.unwrap_or(Path::new("")).display();
+            UsageError(format!("{path} cannot be written: {error}"))
+        })?;
         Ok(Self {
-            report: report.map(create).transpose()?,
+            report,
             first: Vec::new(),
             count: 0,
         })
@@ -110,12 +104,9 @@ impl BadLines {
     /// The report cannot be written.
     pub fn add(&mut self, bad: BadLine) -> anyhow::Result<()> {
         self.count += 1;
-        if let Some(report) = &mut self.report {
-            let line = bad.line.to_string();
-            report
-                .write_record([&bad.file, &line, &bad.pool, &bad.reason])
-                .context("the report cannot be written")?;
-        }
+        let line = bad.line.to_string();
+        self.report
+            .write([&bad.file, &line, &bad.pool, &bad.reason])?;
         if self.first.len() < PRINTED {
             self.first.push(bad);
         }
@@ -127,10 +118,7 @@ impl BadLines {
     /// # Errors
     /// The report cannot be written.
     pub fn finish(&mut self) -> anyhow::Result<()> {
-        if let Some(report) = &mut self.report {
-            report.flush().context("the report cannot be written")?;
-        }
-        Ok(())
+        self.report.finish()
     }
 
     /// How many there are.

@@ -1,12 +1,12 @@
 //! What a rehearsal found: sums for each tenant and in all, the pools that would run out, and a
 //! line of CSV for every pool. However many pools there are, only the worst are kept.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use crate::cli::report_file::ReportFile;
 use crate::cli::table;
 use crate::http::time::Stamp;
 use crate::ledger::{Figures, LeftOut, PoolName, Rehearsed, SignedCredits, Tally, TenantId, Time};
@@ -23,7 +23,7 @@ pub struct Report {
     total: Sums,
     run_out: Worst,
     no_longer: Worst,
-    csv: Option<csv::Writer<File>>,
+    file: ReportFile,
 }
 
 /// Sums over pools.
@@ -127,14 +127,10 @@ const CSV_HEADER: [&str; 27] = [
 impl Report {
     /// Nothing found yet; opens the file for the lines of CSV.
     pub fn new(months: i32, now: Time, csv: Option<&Path>) -> anyhow::Result<Self> {
-        let csv = csv.map(|path| {
-            let opened = csv::Writer::from_path(path);
-            opened.with_context(|| format!("{} cannot be written", path.display()))
-        });
-        let mut csv = csv.transpose()?;
-        if let Some(csv) = &mut csv {
-            csv.write_record(CSV_HEADER)?;
-        }
+        let file = ReportFile::create(csv, CSV_HEADER).with_context(|| {
+            let path = csv.unwrap_or(Path::new("")).display();
+            format!("{path} cannot be written")
+        })?;
         Ok(Self {
             months,
             now,
@@ -142,7 +138,7 @@ impl Report {
             total: Sums::default(),
             run_out: Worst::default(),
             no_longer: Worst::default(),
-            csv,
+            file,
         })
     }
 
@@ -169,9 +165,7 @@ impl Report {
             name: name.clone(),
             rehearsed,
         };
-        if let Some(csv) = &mut self.csv {
-            csv.write_record(row.fields())?;
-        }
+        self.file.write(row.fields())?;
         let Rehearsed { now, then, .. } = &row.rehearsed;
         let (now, then) = (*now, *then);
         if then.ran_out() {
@@ -184,9 +178,7 @@ impl Report {
 
     /// Everything is found.
     pub fn finish(&mut self) -> anyhow::Result<()> {
-        if let Some(csv) = &mut self.csv {
-            csv.flush().context("the report cannot be written")?;
-        }
+        self.file.finish()?;
         self.tenants.retain(|(_, sums)| sums.pools > 0);
         Ok(())
     }
