@@ -222,7 +222,8 @@ pub async fn get_balance(
         None => reading::current(&app, caller.tenant, &pool)
             .await?
             .balance(),
-        Some(Stamp(instant)) => balance_at(&app, caller.tenant, &pool, instant).await?,
+        // Boxed: what is rarely asked for would make every read's future large.
+        Some(Stamp(instant)) => Box::pin(balance_at(&app, caller.tenant, &pool, instant)).await?,
     };
     Ok(answer::ok(&BalanceBody::new(&pool, &balance)))
 }

@@ -1,23 +1,29 @@
 //! What happens around every request: its id, its span, its figures, the body of its problem.
 //!
-//! One layer for all of it, because every request pays for each. Requests are not logged when all
-//! went well; what failed on our side is, once, here, with its cause and the request's id.
+//! One service around the router does all of it, because every request pays for each; as a layer of
+//! the router it would be copied for every request. Requests are not logged when all went well;
+//! what failed on our side is, once, here, with its cause and the request's id.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderName, Method};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
+use tower_service::Service;
 use tracing::Instrument;
 
 use super::codes;
@@ -30,36 +36,77 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client.
 const MAX_REQUEST_ID_CHARS: usize = 128;
 
-/// The layer.
-pub async fn around(mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let id = identify(&mut request);
-    let method = method_label(request.method());
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let tooljet = request.uri().path().starts_with("/api/ai/");
-    let id_text = id.to_str().unwrap_or_default();
-    // At the default level the span costs nothing: failures are logged below with the id.
-    let span = tracing::debug_span!("request", request_id = id_text, method, route);
+/// The router with what happens around its requests.
+#[derive(Clone)]
+pub struct Around {
+    router: Router,
+    /// Routes by path: what figures are kept by.
+    routes: Arc<matchit::Router<String>>,
+}
 
-    let answer = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .instrument(span)
-        .await;
-    let mut response = answer.unwrap_or_else(|panic| Panic::new(&*panic).into_response());
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        log_failure(&problem, id_text, method, route);
-        count_refusal(&problem);
-        write_problem(&mut response, &problem, id_text, tooljet);
+impl Around {
+    /// Keeps figures by these routes; what is none of them counts as `unmatched`.
+    ///
+    /// # Panics
+    /// When two routes are for the same paths: the router would have refused them first.
+    pub fn new(router: Router, routes: impl IntoIterator<Item = String>) -> Self {
+        let mut by_path = matchit::Router::new();
+        for route in routes {
+            let added = by_path.insert(route.clone(), route);
+            added.expect("routes differ");
+        }
+        Self {
+            router,
+            routes: Arc::new(by_path),
+        }
     }
-    response.headers_mut().insert(REQUEST_ID, id.clone());
-    if tooljet {
-        // A stale balance is a wrong one, and so is a stale refusal.
-        let no_store = HeaderValue::from_static("no-store");
-        response.headers_mut().insert(CACHE_CONTROL, no_store);
+
+    async fn answer(mut self, mut request: Request) -> Response {
+        let started = Instant::now();
+        let id = identify(&mut request);
+        let method = method_label(request.method());
+        let path = request.uri().path();
+        let route = self.routes.at(path).map(|found| found.value.as_str());
+        let route = route.unwrap_or("unmatched");
+        let tooljet = path.starts_with("/api/ai/");
+        let id_text = id.to_str().unwrap_or_default();
+        // At the default level the span costs nothing: failures are logged below with the id.
+        let span = tracing::debug_span!("request", request_id = id_text, method, route);
+
+        let answer = AssertUnwindSafe(self.router.call(request))
+            .catch_unwind()
+            .instrument(span)
+            .await;
+        let answer = answer.map(|Ok(response)| response);
+        let mut response = answer.unwrap_or_else(|panic| Panic::new(&*panic).into_response());
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            log_failure(&problem, id_text, method, route);
+            count_refusal(&problem);
+            write_problem(&mut response, &problem, id_text, tooljet);
+        }
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+        if tooljet {
+            // A stale balance is a wrong one, and so is a stale refusal.
+            let no_store = HeaderValue::from_static("no-store");
+            response.headers_mut().insert(CACHE_CONTROL, no_store);
+        }
+        count(method, route, response.status().as_u16(), started);
+        response
     }
-    count(method, route, response.status().as_u16(), started);
-    response
+}
+
+impl Service<Request> for Around {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(self.clone().answer(request).map(Ok))
+    }
 }
 
 /// The id of the request, the client's where it is fit to be one; made and put in its headers
@@ -209,6 +256,8 @@ impl Figures {
 
 #[cfg(test)]
 mod tests {
+    use axum::ServiceExt;
+
     use super::*;
 
     fn request(id: Option<&[u8]>) -> Request {
@@ -240,7 +289,7 @@ mod tests {
             panic!("pool 7")
         }
         let routes = axum::Router::new().route("/panics", axum::routing::get(panics));
-        let routes = routes.layer(axum::middleware::from_fn(around));
+        let service = Around::new(routes, ["/panics".to_owned()]).into_make_service();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port");
@@ -248,7 +297,7 @@ mod tests {
             "http://{}/panics",
             listener.local_addr().expect("an address")
         );
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        tokio::spawn(async move { axum::serve(listener, service).await });
         let _ = rustls::crypto::ring::default_provider().install_default();
         for _ in 0..2 {
             let reply = reqwest::get(&url).await.expect("an answer");

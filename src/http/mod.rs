@@ -57,7 +57,6 @@ mod words;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -67,6 +66,7 @@ use crate::licenses::Licenses;
 use crate::payments::Payments;
 use crate::store::Store;
 use auth::OperatorKey;
+use middleware::Around;
 use problem::Problem;
 use tooljet_cycles::Cycles;
 
@@ -156,13 +156,14 @@ fn routes() -> OpenApiRouter<App> {
         .merge(tooljet::routes())
 }
 
-/// The service: the routes, and around each of them the [`middleware`].
-pub fn router(app: App) -> Router {
+/// The service: the routes, and around all of them the [`middleware`].
+pub fn service(app: App) -> Around {
     let (routes, document) = routes().split_for_parts();
-    routes
-        .merge(openapi::router(&openapi::complete(document)))
+    let document = openapi::complete(document);
+    let router = routes
+        .merge(openapi::router(&document))
         .fallback(|| async { Problem::not_found("path") })
         .method_not_allowed_fallback(|| async { Problem::plain(codes::METHOD_NOT_ALLOWED) })
-        .layer(axum::middleware::from_fn(middleware::around))
-        .with_state(app)
+        .with_state(app);
+    Around::new(router, document.paths.paths.into_keys())
 }

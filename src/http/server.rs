@@ -4,11 +4,12 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use axum::ServiceExt;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::{App, router};
+use super::{App, service};
 
 /// How long requests under way may take once no more are accepted.
 const FINISH: Duration = Duration::from_secs(6);
@@ -32,7 +33,8 @@ pub async fn serve(
         }
     });
     let (stopping, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+    let service = service(app).into_make_service();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         let _ = stopping.send(());
     });
