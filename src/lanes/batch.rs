@@ -1,14 +1,15 @@
 //! Decides the jobs of one batch on what was read for them. No I/O: the lane reads and writes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{Envelope, Job, LaneError, PoolView, Reply};
 use crate::ledger::{
-    Actor, Book, Catalogue, Change, ClockId, Command, Entry, IdempotencyKey, Kind, Opening,
-    Outcome, Patch, PoolId, Purchase, PutPool, Refusal, TenantId, Time, advance, auto_provision,
-    next_grant,
+    Actor, Along, Book, Catalogue, Change, ClockId, Command, Entry, IdempotencyKey, Kind, Opening,
+    Outcome, Patch, Pool, PoolId, Purchase, PutPool, Refusal, TenantId, Time, advance,
+    auto_provision, next_grant,
 };
 use crate::store::{Loaded, PurchaseRecord};
 
@@ -16,92 +17,143 @@ use crate::store::{Loaded, PurchaseRecord};
 pub(super) struct PoolJobs {
     pub id: PoolId,
     pub envelopes: Vec<Envelope>,
+    /// Of the keys of more jobs than one.
+    key_hashes: HashSet<u64>,
+    /// Whether two jobs may carry the same key, so that one replays what the other has just done.
+    has_twins: bool,
 }
 
 /// What was decided on one pool.
+#[derive(Default)]
 pub(super) struct Decided {
-    /// What to write; `None` when there is nothing.
-    pub book: Option<Book>,
+    /// The pool and what is to be written of it; `None` where there is no pool.
+    book: Option<Book>,
     /// Purchases among it.
     pub purchases: Vec<PurchaseRecord>,
     /// For each job, in order. Valid only once the book is written.
     pub answers: Vec<Result<Reply, LaneError>>,
+    /// Whose catalogue it was decided with, and which version.
+    pub used: Option<(TenantId, i64)>,
+    /// Whether the pool was not read but remembered.
+    pub is_guess: bool,
 }
 
 impl Decided {
-    /// Whether an entry answers every job.
-    pub fn is_booked(&self) -> bool {
+    /// Nothing yet, on a pool as it is remembered.
+    pub fn on_guess(pool: Pool) -> Self {
+        Self {
+            is_guess: true,
+            ..Self::on(pool, Along::default())
+        }
+    }
+
+    /// Nothing yet, on a pool as it was read.
+    fn on(pool: Pool, along: Along) -> Self {
+        Self {
+            book: Some(Book::with(pool, along)),
+            ..Self::default()
+        }
+    }
+
+    /// What is to be written, if there is anything.
+    pub fn book(&self) -> Option<&Book> {
+        self.book.as_ref().filter(|book| !book.entries().is_empty())
+    }
+
+    /// The pool as it will be once all of this is written.
+    pub fn take_pool(&mut self) -> Option<Pool> {
+        self.book.take().map(Book::into_pool)
+    }
+
+    /// Whether entries answer all jobs from this one on.
+    pub fn is_booked_from(&self, first: usize) -> bool {
         let is_entry =
             |answer: &Result<Reply, LaneError>| matches!(answer, Ok(Reply::Entry { .. }));
-        self.answers.iter().all(is_entry)
+        self.answers.iter().skip(first).all(is_entry)
     }
 }
 
-/// What decisions on one pool need.
+/// What decisions on one pool need beside the pool itself.
 pub(super) struct Ground<'a> {
     pub loaded: &'a Loaded,
     pub catalogue: &'a Catalogue,
     pub now: Time,
 }
 
-/// Groups jobs by pool; pools keep the order of their first job.
-pub(super) fn by_pool(envelopes: Vec<Envelope>) -> Vec<PoolJobs> {
-    let mut places: HashMap<PoolId, usize> = HashMap::with_capacity(envelopes.len());
-    let mut pools: Vec<PoolJobs> = Vec::new();
-    for envelope in envelopes {
-        let id = envelope.id;
-        let place = *places.entry(id).or_insert_with(|| {
-            pools.push(PoolJobs {
-                id,
-                envelopes: Vec::new(),
-            });
-            pools.len() - 1
-        });
-        pools[place].envelopes.push(envelope);
-    }
-    pools
-}
-
 impl PoolJobs {
-    /// Decides every job in order. A panic is our mistake: it fails the jobs of this pool alone,
-    /// and writes nothing.
-    pub fn decide(&self, ground: &Ground<'_>) -> Decided {
-        let attempt = catch_unwind(AssertUnwindSafe(|| self.decide_in_order(ground)));
-        attempt.unwrap_or_else(|_| {
-            tracing::error!(pool.id = %self.id, "a decision panicked; nothing was booked");
-            let answers = self
-                .envelopes
-                .iter()
-                .map(|_| Err(LaneError::Failed))
-                .collect();
-            Decided {
-                book: None,
-                purchases: Vec::new(),
-                answers,
-            }
-        })
+    /// No jobs yet.
+    pub fn new(id: PoolId) -> Self {
+        Self {
+            id,
+            envelopes: Vec::with_capacity(1),
+            key_hashes: HashSet::new(),
+            has_twins: false,
+        }
     }
 
-    fn decide_in_order(&self, ground: &Ground<'_>) -> Decided {
-        let stored = ground.loaded.pools.get(&self.id);
-        let mut bench = Bench {
-            ground,
-            id: self.id,
-            book: stored.map(|stored| Book::with(stored.pool.clone(), stored.along.clone())),
-            has_twins: self.has_twins(),
-            purchases: Vec::new(),
+    /// Adds a job.
+    pub fn push(&mut self, envelope: Envelope) {
+        self.envelopes.push(envelope);
+        let known = match self.envelopes.len() {
+            0 | 1 => return,
+            2 => 0,
+            length => length - 1,
         };
-        let jobs = self.envelopes.iter().map(|envelope| &envelope.job);
-        let answers = jobs.map(|job| bench.decide(job)).collect();
+        for envelope in &self.envelopes[known..] {
+            let request = envelope.job.actor.request.as_ref();
+            let hash = request.map(|request| self.key_hashes.hasher().hash_one(&request.key));
+            self.has_twins |= hash.is_some_and(|hash| !self.key_hashes.insert(hash));
+        }
+    }
+
+    /// The job that came last.
+    pub fn last(&self) -> Option<&Job> {
+        self.envelopes.last().map(|envelope| &envelope.job)
+    }
+
+    /// Decides every job in order, on the pool that was read.
+    pub fn decide(&self, ground: &Ground<'_>) -> Decided {
+        let stored = ground.loaded.pools.get(&self.id);
+        let mut decided = stored.map_or_else(Decided::default, |stored| {
+            Decided::on(stored.pool.clone(), stored.along.clone())
+        });
+        self.decide_rest(&mut decided, ground);
         // Who only asks what would happen books nothing, not even what is due.
-        let only_told = self.envelopes.iter().all(|envelope| envelope.job.dry_run);
-        let book = bench
-            .book
-            .filter(|book| !book.entries().is_empty() && !only_told);
-        Decided {
-            book,
-            purchases: bench.purchases,
-            answers,
+        if self.envelopes.iter().all(|envelope| envelope.job.dry_run) {
+            decided.book = None;
+        }
+        decided
+    }
+
+    /// Decides the jobs that have no answer yet, in order. A panic is our mistake: it fails the
+    /// jobs of this pool alone, and writes nothing.
+    pub fn decide_rest(&self, decided: &mut Decided, ground: &Ground<'_>) {
+        // Never earlier than the last entry, whatever this machine's clock says (ordered).
+        let last_at = decided.book.as_ref().map(|book| book.pool().last_at);
+        let ground = Ground {
+            now: last_at.into_iter().fold(ground.now, Time::max),
+            ..*ground
+        };
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let rest = self.envelopes.iter().skip(decided.answers.len());
+            let mut bench = Bench {
+                ground: &ground,
+                id: self.id,
+                decided,
+                has_twins: self.has_twins,
+            };
+            for envelope in rest {
+                let answer = bench.decide(&envelope.job);
+                bench.decided.answers.push(answer);
+            }
+        }));
+        if attempt.is_err() {
+            tracing::error!(pool.id = %self.id, "a decision panicked; nothing was booked");
+            let failed = |_: &Envelope| Err(LaneError::Failed);
+            *decided = Decided {
+                answers: self.envelopes.iter().map(failed).collect(),
+                ..Decided::default()
+            };
         }
     }
 
@@ -116,12 +168,6 @@ impl PoolJobs {
             let request = envelope.job.actor.request.as_ref()?;
             Some((self.id, request.key.clone()))
         })
-    }
-
-    /// Whether they only spend: then the pool's own row is all they need.
-    pub fn only_spend(&self) -> bool {
-        let mut jobs = self.envelopes.iter().map(|envelope| &envelope.job);
-        jobs.all(|job| matches!(job.command, Command::Debit(_)))
     }
 
     /// Whose pool it is.
@@ -145,25 +191,10 @@ impl PoolJobs {
     /// A tenant that does not exist has no pools.
     pub fn without_tenant(&self) -> Decided {
         let refused = |_: &Envelope| Err(LaneError::Refused(Refusal::PoolNotFound));
-        let answers = self.envelopes.iter().map(refused).collect();
         Decided {
-            book: None,
-            purchases: Vec::new(),
-            answers,
+            answers: self.envelopes.iter().map(refused).collect(),
+            ..Decided::default()
         }
-    }
-
-    /// Whether two jobs carry the same key, so that one may replay what the other has just decided.
-    fn has_twins(&self) -> bool {
-        let requests = self
-            .envelopes
-            .iter()
-            .filter_map(|it| it.job.actor.request.as_ref());
-        let mut seen = HashSet::with_capacity(self.envelopes.len());
-        self.envelopes.len() > 1
-            && !requests
-                .map(|request| &request.key)
-                .all(|key| seen.insert(key))
     }
 }
 
@@ -171,9 +202,8 @@ impl PoolJobs {
 struct Bench<'a> {
     ground: &'a Ground<'a>,
     id: PoolId,
-    book: Option<Book>,
+    decided: &'a mut Decided,
     has_twins: bool,
-    purchases: Vec<PurchaseRecord>,
 }
 
 impl Bench<'_> {
@@ -181,7 +211,7 @@ impl Bench<'_> {
     /// what is due after it.
     fn decide(&mut self, job: &Job) -> Result<Reply, LaneError> {
         let now = self.ground.now;
-        let at = match (&job.command, &self.book) {
+        let at = match (&job.command, &self.decided.book) {
             (Command::Upgrade(upgrade), Some(book)) => upgrade.instant(book.pool(), now),
             _ => now,
         };
@@ -195,7 +225,7 @@ impl Bench<'_> {
 
     /// Books what is due by then.
     fn pass(&mut self, at: Time) {
-        if let Some(book) = &mut self.book {
+        if let Some(book) = &mut self.decided.book {
             advance(book, self.ground.catalogue, at);
         }
     }
@@ -223,7 +253,12 @@ impl Bench<'_> {
 
     /// An entry of this very batch with the same key.
     fn twin(&self, key: &IdempotencyKey) -> Option<&Arc<Entry>> {
-        let entries = self.book.as_ref().filter(|_| self.has_twins)?.entries();
+        let entries = self
+            .decided
+            .book
+            .as_ref()
+            .filter(|_| self.has_twins)?
+            .entries();
         let same = |entry: &&Arc<Entry>| {
             entry
                 .actor
@@ -238,11 +273,11 @@ impl Bench<'_> {
     fn decide_anew(&mut self, job: &Job) -> Result<Reply, Refusal> {
         let before = job
             .dry_run
-            .then(|| (self.book.clone(), self.purchases.len()));
+            .then(|| (self.decided.book.clone(), self.decided.purchases.len()));
         let result = self.decide_by_kind(job);
         if let Some((book, purchases)) = before {
-            self.book = book;
-            self.purchases.truncate(purchases);
+            self.decided.book = book;
+            self.decided.purchases.truncate(purchases);
         }
         result
     }
@@ -274,16 +309,16 @@ impl Bench<'_> {
     /// Decides on the pool; one that is not there is made first where the tenant wants that, and
     /// only if the command itself is not refused.
     fn command(&mut self, job: &Job) -> Result<Reply, Refusal> {
-        let made = match self.book {
+        let made = match self.decided.book {
             Some(_) => None,
             None => Some(self.make_when_first_used(job)?),
         };
         let made_now = made.is_some();
         if made_now {
-            self.book = made;
+            self.decided.book = made;
         }
         let Ground { catalogue, now, .. } = *self.ground;
-        let book = self.book.as_mut().ok_or(Refusal::PoolNotFound)?;
+        let book = self.decided.book.as_mut().ok_or(Refusal::PoolNotFound)?;
         let now = match &job.command {
             Command::Upgrade(upgrade) => upgrade.instant(book.pool(), now),
             _ => now,
@@ -304,7 +339,7 @@ impl Bench<'_> {
             Ok(Outcome::Done) => Ok(Reply::Done),
             Err(refusal) => {
                 if made_now {
-                    self.book = None;
+                    self.decided.book = None;
                 }
                 Err(refusal)
             }
@@ -353,16 +388,16 @@ impl Bench<'_> {
     }
 
     fn put(&mut self, put: &PutPool, job: &Job) -> Result<Reply, Refusal> {
-        if self.book.is_some() {
+        if self.decided.book.is_some() {
             return self.command(job);
         }
-        self.book = Some(self.create(put.clone(), job, job.actor.clone())?);
+        self.decided.book = Some(self.create(put.clone(), job, job.actor.clone())?);
         Ok(self.view(Change::Created))
     }
 
     /// Takes a pool over; one that is there already stays as it is.
     fn import(&mut self, opening: &Opening, job: &Job) -> Result<Reply, Refusal> {
-        if self.book.is_some() {
+        if self.decided.book.is_some() {
             return Err(Refusal::invalid("pool", "is there already"));
         }
         if opening.at > self.ground.now {
@@ -372,9 +407,9 @@ impl Bench<'_> {
         let book = opening.create(names, self.ground.catalogue, job.actor.clone())?;
         let records = book.entries().iter();
         let records = records.filter_map(|entry| PurchaseRecord::of(entry, job.tenant, &job.pool));
-        self.purchases.extend(records);
+        self.decided.purchases.extend(records);
         let first = book.entries().first().cloned();
-        self.book = Some(book);
+        self.decided.book = Some(book);
         first.map_or(Ok(Reply::Done), |entry| {
             Ok(Reply::Entry {
                 entry,
@@ -389,7 +424,7 @@ impl Bench<'_> {
             let same = purchase
                 .credits
                 .is_ok_and(|credits| credits == first.credits.signed());
-            let book = self.book.as_ref().ok_or(Refusal::PoolNotFound)?;
+            let book = self.decided.book.as_ref().ok_or(Refusal::PoolNotFound)?;
             let balance = book.pool().balance(self.ground.now);
             return match same {
                 true => Ok(Reply::Purchased {
@@ -399,14 +434,15 @@ impl Bench<'_> {
                 false => Err(Refusal::PaymentReferenceReused),
             };
         }
-        let made = self.book.is_none();
+        let made = self.decided.book.is_none();
         let reply = self.command(job);
         let only_checked = matches!(job.command, Command::CheckPurchase(_));
         if made && only_checked {
-            self.book = None;
+            self.decided.book = None;
         }
         if let (Ok(Reply::Entry { entry, .. }), false) = (&reply, only_checked) {
-            self.purchases
+            self.decided
+                .purchases
                 .extend(PurchaseRecord::of(entry, job.tenant, &job.pool));
         }
         reply
@@ -419,11 +455,13 @@ impl Bench<'_> {
             .purchases
             .get(&(self.id, purchase.reference.clone()));
         let same = |record: &&PurchaseRecord| record.reference == purchase.reference;
-        stored.or_else(|| self.purchases.iter().find(same)).cloned()
+        stored
+            .or_else(|| self.decided.purchases.iter().find(same))
+            .cloned()
     }
 
     fn view(&self, change: Change) -> Reply {
-        let Some(book) = &self.book else {
+        let Some(book) = &self.decided.book else {
             unreachable!("a view is asked for after the pool was decided on")
         };
         Reply::Pool {

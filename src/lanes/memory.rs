@@ -1,20 +1,19 @@
-//! What a lane remembers of the pools it wrote last, so that a batch of debits on them needs no
-//! read.
+//! What a lane remembers of the pools it wrote last, so that debits on them need no read.
 //!
-//! It is a guess. What is decided on it counts only if the write finds each pool at the entry that
-//! is remembered and its tenant's catalogue at the version that was used: the write compares both,
-//! for remembered pools as for pools just read. What books nothing has no write to check it, so it
-//! is never answered from here. Another writer makes guesses wrong; then nothing is recalled for a
-//! while, and two replicas on one pool work as if there were no memory.
+//! It is a guess, also because a pool is kept from the moment its write is on its way. What is
+//! decided on it counts only if the write finds each pool at the entry that is remembered and its
+//! tenant's catalogue at the version that was used: the write compares both, for remembered pools
+//! as for pools just read. What books nothing has no write to check it, so it is never answered
+//! from here. Another writer makes guesses wrong; then nothing is recalled for a while, and two
+//! replicas on one pool work as if there were no memory.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::ledger::PoolId;
-use crate::store::StoredPool;
+use crate::ledger::{Pool, PoolId};
 
 /// Pools of the younger half; as many may be in the older one.
-const HALF: usize = 4_096;
+const HALF: usize = 8_192;
 /// How long after a wrong guess nothing is recalled.
 const MISTRUST: Duration = Duration::from_secs(1);
 /// A connection that was idle for longer may have been cut: a read would notice before a write.
@@ -24,8 +23,8 @@ const FRESH: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(super) struct Memory {
     // Boxed: a table has room for more than it holds, and a pool is large.
-    young: HashMap<PoolId, Box<StoredPool>>,
-    old: HashMap<PoolId, Box<StoredPool>>,
+    young: HashMap<PoolId, Box<Pool>>,
+    old: HashMap<PoolId, Box<Pool>>,
     written_at: Option<Instant>,
     mistrusted_at: Option<Instant>,
 }
@@ -38,28 +37,38 @@ impl Memory {
     }
 
     /// Takes a pool out: it is kept again when it is written.
-    pub fn take(&mut self, pool: PoolId) -> Option<StoredPool> {
+    pub fn take(&mut self, pool: PoolId) -> Option<Pool> {
         let young = self.young.remove(&pool);
         let old = self.old.remove(&pool);
-        young.or(old).map(|stored| *stored)
+        young.or(old).map(|pool| *pool)
     }
 
-    /// Keeps a pool as it was just written. One on a test clock is not kept: its time is read.
-    pub fn keep(&mut self, stored: StoredPool) {
-        self.written_at = Some(Instant::now());
-        if stored.pool.test_clock.is_some() {
-            self.forget(stored.pool.id);
+    /// Keeps a pool as it will be once its write is done. One on a test clock is not kept: its time
+    /// is read.
+    pub fn keep(&mut self, pool: Pool) {
+        if pool.test_clock.is_some() {
+            self.forget(pool.id);
             return;
         }
         if self.young.len() >= HALF {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(stored.pool.id, Box::new(stored));
+        self.young.insert(pool.id, Box::new(pool));
+    }
+
+    /// A write has come through.
+    pub fn confirm(&mut self) {
+        self.written_at = Some(Instant::now());
     }
 
     /// Forgets a pool.
     pub fn forget(&mut self, pool: PoolId) {
         self.take(pool);
+    }
+
+    /// Nothing is recalled for a while; what is remembered stays.
+    pub fn pause(&mut self) {
+        self.mistrusted_at = Some(Instant::now());
     }
 
     /// A guess was wrong: somebody else writes these pools.

@@ -7,6 +7,8 @@
 //! counts only if the pool is as it was read; the lane itself is only an optimisation.
 
 mod batch;
+mod desk;
+mod knowledge;
 mod lane;
 mod memory;
 mod needs;
@@ -97,14 +99,9 @@ impl Lanes {
         let (grown, _) = broadcast::channel(GROWN_QUEUE);
         let start = |number| {
             let (sender, queue) = mpsc::channel(limits.queue);
-            let lane = lane::Lane::new(
-                number,
-                store.clone(),
-                clock.clone(),
-                limits.batch,
-                grown.clone(),
-            );
-            (sender, tokio::spawn(lane.run(queue)))
+            let means = (store.clone(), clock.clone());
+            let lane = lane::Lane::new(number, means, limits.batch, queue, grown.clone());
+            (sender, tokio::spawn(lane.run()))
         };
         let (queues, handles): (Vec<_>, Vec<_>) = (0..limits.lanes).map(start).unzip();
         (

@@ -1,24 +1,18 @@
 //! What has to be read before the jobs of a batch can be decided.
 
-use std::collections::HashMap;
-
 use chrono::TimeDelta;
 
 use super::Envelope;
 use super::batch::PoolJobs;
 use crate::ledger::{Command, EntryId, Extension, PoolId, Release, Time};
-use crate::store::{BatchKey, StoredPool};
+use crate::store::BatchKey;
 
 /// Longer than a batch or a read is ever at work: a hold that expires within it may be due when
 /// the batch is decided.
 const AT_WORK: TimeDelta = TimeDelta::seconds(60);
 
-/// What has to be read for these jobs, on pools that are not known.
-pub(super) fn needs(
-    pools: &[PoolJobs],
-    known: &HashMap<PoolId, StoredPool>,
-    horizon: Time,
-) -> BatchKey {
+/// What has to be read for these jobs.
+pub(super) fn needs(pools: &[PoolJobs], horizon: Time) -> BatchKey {
     let mut batch = BatchKey {
         pools: Vec::with_capacity(pools.len()),
         horizon,
@@ -30,10 +24,8 @@ pub(super) fn needs(
         keys: Vec::new(),
         references: Vec::new(),
     };
-    for PoolJobs { id, envelopes } in pools {
-        if !known.contains_key(id) {
-            batch.pools.push(*id);
-        }
+    for PoolJobs { id, envelopes, .. } in pools {
+        batch.pools.push(*id);
         for Envelope { job, .. } in envelopes {
             if let Some(request) = &job.actor.request {
                 batch.keys.push((*id, request.key.clone()));

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use sqlx::PgConnection;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, Encode, PgConnection, Postgres, Type};
 use uuid::Uuid;
 
 use super::PurchaseRecord;
@@ -14,7 +16,7 @@ use crate::ledger::{Book, Entry, Kind, TenantId, Time};
 
 /// Pools are updated, and so locked, in the order in which they are given: in id order everywhere,
 /// two replicas cannot deadlock.
-pub(super) fn in_id_order<'a>(books: &[&'a Book]) -> impl Iterator<Item = &'a Book> {
+fn in_id_order<'a>(books: &[&'a Book]) -> impl Iterator<Item = &'a Book> {
     let mut books = books.to_vec();
     books.sort_unstable_by_key(|book| book.pool().id);
     books.into_iter()
@@ -37,33 +39,82 @@ impl FromIterator<(TenantId, i64)> for UsedCatalogues {
     }
 }
 
-pub(super) async fn save_balances(
-    connection: &mut PgConnection,
-    books: &[&Book],
-    used: &UsedCatalogues,
-    recorded_at: Time,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+/// A statement that gives the pools it saved, with its values encoded.
+pub(super) struct Saving {
+    sql: &'static str,
+    values: Result<PgArguments, BoxDynError>,
+}
+
+impl Saving {
+    fn new(sql: &'static str) -> Self {
+        let values = Ok(PgArguments::default());
+        Self { sql, values }
+    }
+
+    fn bind<'t>(mut self, value: impl Encode<'t, Postgres> + Type<Postgres>) -> Self {
+        self.values = self.values.and_then(|mut values| {
+            values.add(value)?;
+            Ok(values)
+        });
+        self
+    }
+
+    /// The pools it saved.
+    pub async fn run(self, connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
+        let values = self.values.map_err(sqlx::Error::Encode)?;
+        sqlx::query_scalar_with(self.sql, values)
+            .fetch_all(connection)
+            .await
+    }
+}
+
+/// What a batch writes, made ready to be sent: it holds nothing of the books it was made from.
+#[derive(Default)]
+pub struct Writes {
+    /// Of books that only spent.
+    pub(super) balances: Option<Saving>,
+    /// Of the others.
+    pub(super) whole: Option<Saving>,
+}
+
+impl Writes {
+    /// The entries of the books, and their pools.
+    #[must_use]
+    pub fn of(
+        books: &[&Book],
+        purchases: &[PurchaseRecord],
+        used: &UsedCatalogues,
+        recorded_at: Time,
+    ) -> Self {
+        let (whole, balances): (Vec<&Book>, Vec<&Book>) =
+            in_id_order(books).partition(|book| book.changed_terms());
+        let any = |books: &[&Book]| !books.is_empty();
+        Self {
+            balances: any(&balances).then(|| save_balances(&balances, used, recorded_at)),
+            whole: any(&whole).then(|| save(&whole, purchases, used, recorded_at)),
+        }
+    }
+}
+
+fn save_balances(books: &[&Book], used: &UsedCatalogues, recorded_at: Time) -> Saving {
     let inputs: Vec<PoolBalanceInput> = books.iter().map(|book| PoolBalanceInput(book)).collect();
-    sqlx::query_scalar(SAVING_BALANCES.as_str())
+    Saving::new(SAVING_BALANCES.as_str())
         .bind(inputs)
         .bind(entries_of(books))
         .bind(recorded_at)
         .bind(&used.tenants)
         .bind(&used.versions)
-        .fetch_all(connection)
-        .await
 }
 
-pub(super) async fn save(
-    connection: &mut PgConnection,
+fn save(
     books: &[&Book],
     purchases: &[PurchaseRecord],
     used: &UsedCatalogues,
     recorded_at: Time,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+) -> Saving {
     let inputs: Vec<PoolInput> = books.iter().map(|book| PoolInput(book)).collect();
     let bought: Vec<PurchaseInput> = purchases.iter().map(PurchaseInput).collect();
-    sqlx::query_scalar(SAVING_POOLS.as_str())
+    Saving::new(SAVING_POOLS.as_str())
         .bind(inputs)
         .bind(entries_of(books))
         .bind(recorded_at)
@@ -73,8 +124,6 @@ pub(super) async fn save(
         .bind(holds_of_books(books))
         .bind(refunds_of_books(books))
         .bind(bought_of_books(books))
-        .fetch_all(connection)
-        .await
 }
 
 fn entries_of<'a>(books: &[&'a Book]) -> Vec<EntryInput<'a>> {

@@ -24,12 +24,12 @@ use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
-use super::append::{UsedCatalogues, in_id_order, save, save_balances};
+use super::append::Writes;
 use super::pools::{SELECTING_POOLS_ALONE, selecting_pools};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, PoolRow};
 use super::{PurchaseRecord, Store, StoreError, StoredPool};
-use crate::ledger::{Along, Book, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
+use crate::ledger::{Along, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
 
 /// What a batch reads: pools, the entries of earlier keys, earlier purchases, holds, debits.
 #[derive(Debug)]
@@ -163,28 +163,16 @@ impl Writer {
         self.with_earlier(loaded, &batch.keys).await
     }
 
-    /// Appends the entries of the books and saves their pools, in one transaction for each kind of
-    /// book. Gives the pools that were written; the others were changed by another writer since
-    /// they were read, a key that was not read had been used before, or a catalogue has changed.
+    /// Appends entries and saves their pools, in one transaction for each kind of book. Gives the
+    /// pools that were written; the others were changed by another writer since they were read, a
+    /// key that was not read had been used before, or a catalogue has changed.
     ///
     /// # Errors
     /// The database is away: whether the write happened is then unknown.
-    pub async fn write(
-        &mut self,
-        books: &[&Book],
-        purchases: &[PurchaseRecord],
-        used: &UsedCatalogues,
-        recorded_at: Time,
-    ) -> Result<Vec<PoolId>, StoreError> {
-        let (whole, balances): (Vec<&Book>, Vec<&Book>) =
-            in_id_order(books).partition(|book| book.changed_terms());
-        let mut written = Vec::with_capacity(books.len());
-        if !balances.is_empty() {
-            let saved = save_balances(&mut self.connection, &balances, used, recorded_at).await;
-            written.extend(self.unless_replayed(saved)?);
-        }
-        if !whole.is_empty() {
-            let saved = save(&mut self.connection, &whole, purchases, used, recorded_at).await;
+    pub async fn write(&mut self, writes: Writes) -> Result<Vec<PoolId>, StoreError> {
+        let mut written = Vec::new();
+        for saving in writes.balances.into_iter().chain(writes.whole) {
+            let saved = saving.run(&mut self.connection).await;
             written.extend(self.unless_replayed(saved)?);
         }
         if std::mem::take(&mut self.locked) {

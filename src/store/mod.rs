@@ -43,7 +43,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
-pub use append::UsedCatalogues;
+pub use append::{UsedCatalogues, Writes};
 pub use batch::{BatchKey, Earlier, Loaded, Writer};
 pub use catalogue::*;
 pub use checkouts::{CheckoutRecord, CheckoutStatus};
@@ -59,7 +59,7 @@ pub use payment_events::*;
 pub use payment_exceptions::*;
 pub use payments::*;
 pub use pool_list::*;
-pub use pools::{DuePool, StoredPool};
+pub use pools::{DuePool, StoredPool, needs_along};
 pub use promo_codes::{PromoRecord, Redemption};
 pub use purchases::{Claim, PurchaseFilter, PurchaseRecord};
 pub use rehearsal::{PoolPlace, RehearsedPool, Rehearser, Trial};

@@ -119,9 +119,15 @@ impl StoredPool {
     #[must_use]
     pub fn needs_more(&self, horizon: Time) -> bool {
         let horizon = self.clock_now.map_or(horizon, |now| now.max(horizon));
-        let is_due = self.pool.next_hold_at.is_some_and(|due| due <= horizon);
-        is_due || !self.pool.uncollected.is_zero()
+        needs_along(&self.pool, horizon)
     }
+}
+
+/// Whether something must be read along to know a pool as of the horizon.
+#[must_use]
+pub fn needs_along(pool: &Pool, horizon: Time) -> bool {
+    let is_due = pool.next_hold_at.is_some_and(|due| due <= horizon);
+    is_due || !pool.uncollected.is_zero()
 }
 
 impl Store {

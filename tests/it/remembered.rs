@@ -1,10 +1,12 @@
-//! Lanes remember the pools they wrote last. Nothing that anybody sees may depend on that: not
-//! after another replica wrote, not after the catalogue changed, not for who is refused.
+//! Lanes remember the pools they wrote last, and decide on them while a write is on its way.
+//! Nothing that anybody sees may depend on that: not after another replica wrote, not after the
+//! catalogue changed, not after a write was cut off, not for who is refused.
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
+use sqlx::{Executor, PgConnection};
 
-use crate::support::{Client, TestApp, serve};
+use crate::support::{Client, Reply, TestApp, serve};
 
 const POOL: &str = "workspace:w";
 
@@ -186,5 +188,92 @@ async fn a_batch_of_replays_refusals_and_fresh_debits_answers_each_for_itself() 
     assert_eq!(batch(&app, &mixed).await, expected(false));
     assert_eq!(batch(&app, &mixed).await, expected(false));
     assert_eq!(app.entries().await, 3 + 4);
+    app.verify().await;
+}
+
+/// Waits until so many statements wait for locks of others.
+async fn until_blocked(database: &mut PgConnection, statements: i64) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut count: i64 = -1;
+    while count != statements {
+        let counting = sqlx::query_scalar(waiting).fetch_one(&mut *database);
+        count = counting.await.expect("it counts");
+    }
+}
+
+/// A pool with 99 credits that the lane remembers, and whose row is locked.
+async fn locked_pool(app: &TestApp) -> PgConnection {
+    app.put_pool(POOL, json!({"plan": "free"}))
+        .await
+        .expect(201);
+    app.debit(POOL, json!(1)).await.expect(201);
+    let mut locker = app.database.connect().await;
+    let lock = "BEGIN; SELECT FROM pools FOR UPDATE";
+    locker.execute(lock).await.expect("it is locked");
+    locker
+}
+
+/// Debits that are taken up behind a write that waits; `then` is done once they most likely are.
+async fn debits_behind<T>(app: &TestApp, then: impl Future<Output = T>) -> (Vec<Reply>, T) {
+    let debits = join_all((0..12).map(|_| app.debit(POOL, json!(4))));
+    let then = async {
+        for _ in 0..20 {
+            app.balance(POOL).await;
+        }
+        then.await
+    };
+    join(debits, then).await
+}
+
+fn count(replies: &[Reply], status: u16) -> usize {
+    let same = replies.iter().filter(|reply| reply.status == status);
+    same.count()
+}
+
+#[tokio::test]
+async fn what_was_decided_behind_a_write_that_came_too_late_is_decided_again() {
+    let (here, there) = two().await;
+    let mut watcher = here.database.connect().await;
+    let mut locker = locked_pool(&here).await;
+    // The other replica is first in line and takes 60. Then the 50 cannot be taken here, and what
+    // was decided as if they had been must not stand, though the journal has as many entries.
+    let here_next = async {
+        until_blocked(&mut watcher, 1).await;
+        let behind = async {
+            until_blocked(&mut watcher, 2).await;
+            debits_behind(&here, locker.execute("ROLLBACK")).await
+        };
+        join(here.debit(POOL, json!(50)), behind).await
+    };
+    let (other, (too_much, (replies, freed))) = join(there.debit(POOL, json!(60)), here_next).await;
+    freed.expect("it is free again");
+    other.expect(201);
+    too_much.refused(402, "insufficient_credits");
+    assert_eq!((count(&replies, 201), count(&replies, 402)), (9, 3));
+    assert_eq!(here.balance(POOL).await["available"], 3);
+    here.verify().await;
+}
+
+#[tokio::test]
+async fn what_was_decided_behind_a_write_that_was_cut_off_is_decided_on_what_is_there() {
+    let app = TestApp::start().await;
+    let mut watcher = app.database.connect().await;
+    let mut locker = locked_pool(&app).await;
+    let behind = async {
+        until_blocked(&mut watcher, 1).await;
+        let cut_off = async {
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            watcher.execute(cut).await.expect("it is cut off");
+            locker.execute("ROLLBACK").await
+        };
+        debits_behind(&app, cut_off).await
+    };
+    let (unknown, (replies, freed)) = join(app.debit(POOL, json!(50)), behind).await;
+    freed.expect("it is free again");
+    unknown.refused(503, "database_unavailable");
+    assert_eq!(count(&replies, 201), 12, "they wait for a new connection");
+    assert_eq!(app.balance(POOL).await["available"], 51);
     app.verify().await;
 }

@@ -4,9 +4,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Clock;
-use crate::ledger::{Actor, Along, Catalogue, PoolName, PutPool, TenantId};
+use crate::ledger::{Actor, Catalogue, PoolName, PutPool, TenantId};
 
-fn stored(number: usize) -> StoredPool {
+fn pool(number: usize) -> Pool {
     let now = Clock::System.now();
     let tenant = TenantId::from(Uuid::from_u128(7));
     let name: PoolName = format!("workspace:w{number}").parse().expect("a good name");
@@ -16,26 +16,21 @@ fn stored(number: usize) -> StoredPool {
     };
     let names = (PoolId::of(tenant, &name), tenant, name);
     let made = put.create(names, &Catalogue::initial(now), Actor::default(), now);
-    StoredPool {
-        pool: made.expect("a good request").into_pool(),
-        along: Along::default(),
-        recorded_at: now,
-        catalogue_version: 1,
-        clock_now: None,
-    }
+    made.expect("a good request").into_pool()
 }
 
 #[test]
 fn a_pool_that_was_written_is_recalled_once() {
     let mut memory = Memory::default();
+    let pool = pool(1);
+    memory.keep(pool.clone());
     assert!(!memory.is_trusted(), "nothing was written yet");
-    let pool = stored(1).pool;
-    memory.keep(stored(1));
+    memory.confirm();
     assert!(memory.is_trusted());
     let taken = memory.take(pool.id).expect("it was kept");
-    assert_eq!(taken.pool.id, pool.id);
+    assert_eq!(taken, pool);
     assert!(memory.take(pool.id).is_none(), "until it is written again");
-    memory.keep(stored(1));
+    memory.keep(taken);
     memory.forget(pool.id);
     assert!(memory.take(pool.id).is_none());
 }
@@ -43,18 +38,34 @@ fn a_pool_that_was_written_is_recalled_once() {
 #[test]
 fn after_a_wrong_guess_nothing_is_recalled_for_a_while() {
     let mut memory = Memory::default();
-    memory.keep(stored(1));
+    let [first, second] = [pool(1), pool(2)];
+    memory.keep(first.clone());
+    memory.confirm();
     memory.mistrust();
-    memory.keep(stored(2));
+    memory.keep(second.clone());
+    memory.confirm();
     assert!(!memory.is_trusted());
     memory.mistrusted_at = Instant::now().checked_sub(MISTRUST);
     assert!(memory.is_trusted());
+    assert!(memory.take(first.id).is_none(), "it was forgotten");
+    assert!(memory.take(second.id).is_some());
+}
+
+#[test]
+fn a_pause_forgets_nothing() {
+    let mut memory = Memory::default();
+    let pool = pool(1);
+    memory.keep(pool.clone());
+    memory.confirm();
+    memory.pause();
+    assert!(!memory.is_trusted());
+    assert!(memory.take(pool.id).is_some());
 }
 
 #[test]
 fn an_idle_connection_is_not_written_to_unasked() {
     let mut memory = Memory::default();
-    memory.keep(stored(1));
+    memory.confirm();
     memory.written_at = Instant::now().checked_sub(FRESH);
     assert!(!memory.is_trusted());
 }
@@ -62,10 +73,10 @@ fn an_idle_connection_is_not_written_to_unasked() {
 #[test]
 fn a_pool_on_a_test_clock_is_not_kept() {
     let mut memory = Memory::default();
-    let mut pool = stored(1);
+    let mut pool = pool(1);
     memory.keep(pool.clone());
-    pool.pool.test_clock = Some(Uuid::from_u128(9).into());
-    let id = pool.pool.id;
+    pool.test_clock = Some(Uuid::from_u128(9).into());
+    let id = pool.id;
     memory.keep(pool);
     assert!(memory.take(id).is_none());
 }
@@ -73,10 +84,10 @@ fn a_pool_on_a_test_clock_is_not_kept() {
 #[test]
 fn the_pools_written_last_are_kept_and_not_too_many() {
     let mut memory = Memory::default();
-    let one = stored(0);
+    let one = pool(0);
     for number in 0..=2 * HALF {
         let mut next = one.clone();
-        next.pool.id = Uuid::from_u128(number as u128).into();
+        next.id = Uuid::from_u128(number as u128).into();
         memory.keep(next);
     }
     assert!(memory.young.len() + memory.old.len() <= 2 * HALF);
