@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, TimeDelta};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
@@ -85,13 +85,44 @@ impl From<DayEnd> for Time {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+        f.write_str(Text::of(*self).as_str())
+    }
+}
+
+/// `2026-01-31T10:00:00.000Z`: written by hand, since an answer has up to six of them.
+struct Text([u8; 24]);
+
+impl Text {
+    fn of(Stamp(at): Stamp) -> Self {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |end: usize, number: u32| {
+            let mut rest = number;
+            for place in (0..end).rev() {
+                if !text[place].is_ascii_digit() {
+                    break;
+                }
+                text[place] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+                rest /= 10;
+            }
+        };
+        put(4, u32::try_from(at.year()).unwrap_or_default());
+        put(7, at.month());
+        put(10, at.day());
+        put(13, at.hour());
+        put(16, at.minute());
+        put(19, at.second());
+        put(23, at.timestamp_subsec_millis());
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl Serialize for Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+        serializer.serialize_str(Text::of(*self).as_str())
     }
 }
 
@@ -165,6 +196,19 @@ mod tests {
         ];
         for (text, shown) in rows {
             assert_eq!(text.parse::<Stamp>().expect(text).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn every_instant_is_written_as_the_library_writes_it() {
+        let last = "9999-12-31T23:59:59.999Z".parse::<Stamp>().expect("a time");
+        let span = last.0.timestamp_millis();
+        for step in 0..5_000 {
+            // Every digit changes on the way.
+            let at = DateTime::from_timestamp_millis(span / 5_000 * step + step % 1_000);
+            let at = at.expect("a time");
+            let expected = at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+            assert_eq!(Stamp(at).to_string(), expected);
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) struct PoolJobs {
 #[derive(Default)]
 pub(super) struct Decided {
     /// The pool and what is to be written of it; `None` where there is no pool.
-    book: Option<Book>,
+    book: Option<Box<Book>>,
     /// Purchases among it.
     pub purchases: Vec<PurchaseRecord>,
     /// For each job, in order. Valid only once the book is written.
@@ -40,29 +40,32 @@ pub(super) struct Decided {
 
 impl Decided {
     /// Nothing yet, on a pool as it is remembered.
-    pub fn on_guess(pool: Pool) -> Self {
+    pub fn on_guess(book: Box<Book>) -> Self {
         Self {
+            book: Some(book),
             is_guess: true,
-            ..Self::on(pool, Along::default())
+            ..Self::default()
         }
     }
 
     /// Nothing yet, on a pool as it was read.
     fn on(pool: Pool, along: Along) -> Self {
         Self {
-            book: Some(Book::with(pool, along)),
+            book: Some(Box::new(Book::with(pool, along))),
             ..Self::default()
         }
     }
 
     /// What is to be written, if there is anything.
     pub fn book(&self) -> Option<&Book> {
-        self.book.as_ref().filter(|book| !book.entries().is_empty())
+        self.book
+            .as_deref()
+            .filter(|book| !book.entries().is_empty())
     }
 
     /// The pool as it will be once all of this is written.
-    pub fn take_pool(&mut self) -> Option<Pool> {
-        self.book.take().map(Book::into_pool)
+    pub fn take_book(&mut self) -> Option<Box<Book>> {
+        self.book.take()
     }
 
     /// Whether entries answer all jobs from this one on.
@@ -346,7 +349,7 @@ impl Bench<'_> {
         }
     }
 
-    fn make_when_first_used(&self, job: &Job) -> Result<Book, Refusal> {
+    fn make_when_first_used(&self, job: &Job) -> Result<Box<Book>, Refusal> {
         let spends = match &job.command {
             Command::Debit(_)
             | Command::Hold(_)
@@ -377,14 +380,10 @@ impl Bench<'_> {
         self.create(put, job, actor)
     }
 
-    fn create(&self, put: PutPool, job: &Job, actor: Actor) -> Result<Book, Refusal> {
+    fn create(&self, put: PutPool, job: &Job, actor: Actor) -> Result<Box<Book>, Refusal> {
         let Ground { catalogue, now, .. } = *self.ground;
-        put.create(
-            (self.id, job.tenant, job.pool.clone()),
-            catalogue,
-            actor,
-            now,
-        )
+        let names = (self.id, job.tenant, job.pool.clone());
+        put.create(names, catalogue, actor, now).map(Box::new)
     }
 
     fn put(&mut self, put: &PutPool, job: &Job) -> Result<Reply, Refusal> {
@@ -409,7 +408,7 @@ impl Bench<'_> {
         let records = records.filter_map(|entry| PurchaseRecord::of(entry, job.tenant, &job.pool));
         self.decided.purchases.extend(records);
         let first = book.entries().first().cloned();
-        self.decided.book = Some(book);
+        self.decided.book = Some(Box::new(book));
         first.map_or(Ok(Reply::Done), |entry| {
             Ok(Reply::Entry {
                 entry,
@@ -429,7 +428,7 @@ impl Bench<'_> {
             return match same {
                 true => Ok(Reply::Purchased {
                     purchase: Box::new(first),
-                    balance,
+                    balance: Box::new(balance),
                 }),
                 false => Err(Refusal::PaymentReferenceReused),
             };

@@ -45,9 +45,9 @@ impl Knowledge {
         if !self.memory.is_trusted() || !only_spends(job) {
             return None;
         }
-        let pool = self.memory.take(id)?;
-        let is_whole = !needs_along(&pool, horizon(self.clock.now()));
-        is_whole.then(|| Decided::on_guess(pool))
+        let book = self.memory.take(id)?;
+        let is_whole = !needs_along(book.pool(), horizon(self.clock.now()));
+        is_whole.then(|| Decided::on_guess(book))
     }
 
     /// Decides a job that came for a remembered pool. Whether what was decided may stand: what

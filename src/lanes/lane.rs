@@ -317,8 +317,8 @@ impl Lane {
             sent_at: Instant::now(),
         };
         for (_, decided) in batch {
-            if let Some(pool) = decided.take_pool() {
-                self.knowledge.memory.keep(pool);
+            if let Some(book) = decided.take_book() {
+                self.knowledge.memory.keep(book);
             }
         }
         outgoing

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::ledger::{Pool, PoolId};
+use crate::ledger::{Book, PoolId};
 
 /// Pools of the younger half; as many may be in the older one.
 const HALF: usize = 8_192;
@@ -23,8 +23,8 @@ const FRESH: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(super) struct Memory {
     // Boxed: a table has room for more than it holds, and a pool is large.
-    young: HashMap<PoolId, Box<Pool>>,
-    old: HashMap<PoolId, Box<Pool>>,
+    young: HashMap<PoolId, Box<Book>>,
+    old: HashMap<PoolId, Box<Book>>,
     written_at: Option<Instant>,
     mistrusted_at: Option<Instant>,
 }
@@ -37,23 +37,26 @@ impl Memory {
     }
 
     /// Takes a pool out: it is kept again when it is written.
-    pub fn take(&mut self, pool: PoolId) -> Option<Pool> {
+    pub fn take(&mut self, pool: PoolId) -> Option<Box<Book>> {
         let young = self.young.remove(&pool);
-        let old = self.old.remove(&pool);
-        young.or(old).map(|pool| *pool)
+        young.or_else(|| self.old.remove(&pool))
     }
 
-    /// Keeps a pool as it will be once its write is done. One on a test clock is not kept: its time
-    /// is read.
-    pub fn keep(&mut self, pool: Pool) {
-        if pool.test_clock.is_some() {
-            self.forget(pool.id);
+    /// Keeps a pool as it will be once its book is written. One on a test clock is not kept: its
+    /// time is read.
+    pub fn keep(&mut self, mut book: Box<Book>) {
+        let (id, test_clock) = (book.pool().id, book.pool().test_clock);
+        // An older state of it is out of date.
+        self.old.remove(&id);
+        if test_clock.is_some() {
+            self.young.remove(&id);
             return;
         }
+        book.turn();
         if self.young.len() >= HALF {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(pool.id, Box::new(pool));
+        self.young.insert(id, book);
     }
 
     /// A write has come through.
@@ -63,7 +66,8 @@ impl Memory {
 
     /// Forgets a pool.
     pub fn forget(&mut self, pool: PoolId) {
-        self.take(pool);
+        self.young.remove(&pool);
+        self.old.remove(&pool);
     }
 
     /// Nothing is recalled for a while; what is remembered stays.

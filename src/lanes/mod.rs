@@ -120,32 +120,39 @@ impl Lanes {
         self.grown.subscribe()
     }
 
-    /// Sends a job to its lane and waits for what came of it, within the time a request may take.
+    /// Sends a job to its lane at once; what is given waits for what came of it, within the time a
+    /// request may take.
     ///
     /// # Errors
     /// See [`LaneError`].
-    pub async fn submit(&self, job: Job) -> Result<Reply, LaneError> {
-        self.submit_within(job, PATIENCE).await
+    pub fn submit(&self, job: Job) -> impl Future<Output = Result<Reply, LaneError>> + use<> {
+        self.submit_within(job, PATIENCE)
     }
 
     /// As [`Self::submit`], with the caller's own patience: for background work.
     ///
     /// # Errors
     /// See [`LaneError`].
-    pub async fn submit_within(&self, job: Job, patience: Duration) -> Result<Reply, LaneError> {
+    pub fn submit_within(
+        &self,
+        job: Job,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Reply, LaneError>> + use<> {
         let id = PoolId::of(job.tenant, &job.pool);
         let (answer, waiting) = oneshot::channel();
         let queue = &self.queues[lane_of(id, self.queues.len())];
-        queue
-            .try_send(Envelope { id, job, answer })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => LaneError::Busy,
-                mpsc::error::TrySendError::Closed(_) => LaneError::Unavailable,
-            })?;
-        match tokio::time::timeout(patience, waiting).await {
-            Ok(Ok(reply)) => reply,
-            // The lane gave the job up, or is slower than the caller may wait.
-            Ok(Err(_)) | Err(_) => Err(LaneError::Unavailable),
+        let sent = queue.try_send(Envelope { id, job, answer });
+        let sent = sent.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LaneError::Busy,
+            mpsc::error::TrySendError::Closed(_) => LaneError::Unavailable,
+        });
+        async move {
+            sent?;
+            match tokio::time::timeout(patience, waiting).await {
+                Ok(Ok(reply)) => reply,
+                // The lane gave the job up, or is slower than the caller may wait.
+                Ok(Err(_)) | Err(_) => Err(LaneError::Unavailable),
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Reply {
         /// The first purchase.
         purchase: Box<PurchaseRecord>,
         /// The balance now.
-        balance: Balance,
+        balance: Box<Balance>,
     },
     /// The pool after a PUT or a DELETE.
     Pool {

@@ -1,6 +1,6 @@
 //! The accounts of a pool, and [`Transfer`], which cannot be unbalanced.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use super::{Credits, SignedCredits};
@@ -131,7 +131,8 @@ impl Transfer {
             if leg > 0 {
                 text.push(',');
             }
-            text.push_str(&transfer.to_string());
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{transfer}");
         }
         text
     }

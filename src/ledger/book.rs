@@ -117,10 +117,17 @@ impl Book {
         &self.pool
     }
 
-    /// The same, when the book is done with.
-    #[must_use]
-    pub fn into_pool(self) -> Pool {
-        self.pool
+    /// Turns the page: what was decided counts as what was read, and nothing was read along.
+    pub fn turn(&mut self) {
+        self.read_seq = self.pool.seq;
+        self.entries.clear();
+        self.changed_terms = false;
+        self.holds.clear();
+        self.has_all_holds = self.pool.open_holds == 0;
+        self.changed_holds.clear();
+        self.debits.clear();
+        self.bought.clear();
+        self.changed_bought.clear();
     }
 
     /// The entries to append, in order.

@@ -151,7 +151,7 @@ impl Entry {
             .number(self.seq)
             .text(Some(self.kind.as_str()))
             .number(self.at.timestamp_millis())
-            .text(self.actor.key.map(|key| key.to_string()).as_deref())
+            .uuid(self.actor.key.map(|key| key.uuid()))
             .text(request.map(|request| request.key.as_str()))
             .bytes(request.map_or(&[][..], |request| &request.fingerprint.as_bytes()[..]));
         form = self
@@ -159,11 +159,7 @@ impl Entry {
             .hashed_into(form)
             .text(self.reference.as_ref().map(Label::as_str))
             .text(self.reason.as_ref().map(Reason::as_str))
-            .text(
-                self.purchase
-                    .map(|purchase| purchase.to_string())
-                    .as_deref(),
-            )
+            .uuid(self.purchase.map(|purchase| purchase.uuid()))
             .text(self.metadata.as_ref().map(Metadata::as_str))
             .text(self.details.as_deref())
             .text(Some(&Transfer::list_to_text(&self.transfers)));

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// The hash of a journal entry, which covers the hash before it (invariant chained).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,21 +59,24 @@ impl Fingerprint {
 
 /// Hashes fields one after another so that no two lists of fields give the same bytes: each is
 /// preceded by its length, an absent one is marked.
-pub struct Canonical(Sha256);
+pub struct Canonical(Vec<u8>);
+
+/// What most forms fit in: one allocation, and one pass of the hash over all of it.
+const USUAL_BYTES: usize = 512;
 
 impl Canonical {
     /// Starts a form; `name` keeps different forms apart.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self(Sha256::new()).bytes(name.as_bytes())
+        Self(Vec::with_capacity(USUAL_BYTES)).bytes(name.as_bytes())
     }
 
     /// A field of bytes.
     #[must_use]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         let length = u64::try_from(bytes.len()).expect("a length fits 64 bits");
-        self.0.update(length.to_be_bytes());
-        self.0.update(bytes);
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(bytes);
         self
     }
 
@@ -81,16 +86,23 @@ impl Canonical {
         match text {
             Some(text) => self.bytes(text.as_bytes()),
             None => {
-                self.0.update([0xff; 8]);
+                self.0.extend_from_slice(&[0xff; 8]);
                 self
             }
         }
     }
 
+    /// A field of a UUID's text that may be absent.
+    #[must_use]
+    pub fn uuid(self, id: Option<Uuid>) -> Self {
+        let mut text = [0; Hyphenated::LENGTH];
+        self.text(id.map(|id| &*id.hyphenated().encode_lower(&mut text)))
+    }
+
     /// A field of one number.
     #[must_use]
     pub fn number(mut self, number: i64) -> Self {
-        self.0.update(number.to_be_bytes());
+        self.0.extend_from_slice(&number.to_be_bytes());
         self
     }
 
@@ -106,7 +118,7 @@ impl Canonical {
     /// The link of the chain.
     #[must_use]
     pub fn hash(self) -> Hash {
-        Hash(self.0.finalize().into())
+        Hash(Sha256::digest(self.0).into())
     }
 
     /// The short form for a request.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
@@ -172,7 +173,7 @@ impl PoolKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolName {
     kind: PoolKind,
-    id: String,
+    id: Arc<str>,
 }
 
 impl PoolName {
@@ -187,7 +188,7 @@ impl PoolName {
         }
         Ok(Self {
             kind,
-            id: id.to_owned(),
+            id: id.into(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,8 @@ macro_rules! text {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        // Shared: a label is copied on its way from the request to the journal.
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text itself.
@@ -72,7 +74,7 @@ macro_rules! text {
 
         impl From<$name> for String {
             fn from(text: $name) -> Self {
-                text.0.into()
+                text.0.as_ref().to_owned()
             }
         }
 

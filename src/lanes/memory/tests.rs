@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::ledger::{Actor, Catalogue, PoolName, PutPool, TenantId};
 
-fn pool(number: usize) -> Pool {
+fn book(number: usize) -> Box<Book> {
     let now = Clock::System.now();
     let tenant = TenantId::from(Uuid::from_u128(7));
     let name: PoolName = format!("workspace:w{number}").parse().expect("a good name");
@@ -16,29 +16,31 @@ fn pool(number: usize) -> Pool {
     };
     let names = (PoolId::of(tenant, &name), tenant, name);
     let made = put.create(names, &Catalogue::initial(now), Actor::default(), now);
-    made.expect("a good request").into_pool()
+    let pool = made.expect("a good request").pool().clone();
+    Box::new(Book::new(pool))
 }
 
 #[test]
 fn a_pool_that_was_written_is_recalled_once() {
     let mut memory = Memory::default();
-    let pool = pool(1);
-    memory.keep(pool.clone());
+    let book = book(1);
+    let id = book.pool().id;
+    memory.keep(book.clone());
     assert!(!memory.is_trusted(), "nothing was written yet");
     memory.confirm();
     assert!(memory.is_trusted());
-    let taken = memory.take(pool.id).expect("it was kept");
-    assert_eq!(taken, pool);
-    assert!(memory.take(pool.id).is_none(), "until it is written again");
+    let taken = memory.take(id).expect("it was kept");
+    assert_eq!(taken.pool(), book.pool());
+    assert!(memory.take(id).is_none(), "until it is written again");
     memory.keep(taken);
-    memory.forget(pool.id);
-    assert!(memory.take(pool.id).is_none());
+    memory.forget(id);
+    assert!(memory.take(id).is_none());
 }
 
 #[test]
 fn after_a_wrong_guess_nothing_is_recalled_for_a_while() {
     let mut memory = Memory::default();
-    let [first, second] = [pool(1), pool(2)];
+    let [first, second] = [book(1), book(2)];
     memory.keep(first.clone());
     memory.confirm();
     memory.mistrust();
@@ -47,19 +49,19 @@ fn after_a_wrong_guess_nothing_is_recalled_for_a_while() {
     assert!(!memory.is_trusted());
     memory.mistrusted_at = Instant::now().checked_sub(MISTRUST);
     assert!(memory.is_trusted());
-    assert!(memory.take(first.id).is_none(), "it was forgotten");
-    assert!(memory.take(second.id).is_some());
+    assert!(memory.take(first.pool().id).is_none(), "it was forgotten");
+    assert!(memory.take(second.pool().id).is_some());
 }
 
 #[test]
 fn a_pause_forgets_nothing() {
     let mut memory = Memory::default();
-    let pool = pool(1);
-    memory.keep(pool.clone());
+    let book = book(1);
+    memory.keep(book.clone());
     memory.confirm();
     memory.pause();
     assert!(!memory.is_trusted());
-    assert!(memory.take(pool.id).is_some());
+    assert!(memory.take(book.pool().id).is_some());
 }
 
 #[test]
@@ -73,22 +75,23 @@ fn an_idle_connection_is_not_written_to_unasked() {
 #[test]
 fn a_pool_on_a_test_clock_is_not_kept() {
     let mut memory = Memory::default();
-    let mut pool = pool(1);
-    memory.keep(pool.clone());
+    let book = book(1);
+    memory.keep(book.clone());
+    let mut pool = book.pool().clone();
     pool.test_clock = Some(Uuid::from_u128(9).into());
     let id = pool.id;
-    memory.keep(pool);
+    memory.keep(Box::new(Book::new(pool)));
     assert!(memory.take(id).is_none());
 }
 
 #[test]
 fn the_pools_written_last_are_kept_and_not_too_many() {
     let mut memory = Memory::default();
-    let one = pool(0);
+    let one = book(0).pool().clone();
     for number in 0..=2 * HALF {
         let mut next = one.clone();
         next.id = Uuid::from_u128(number as u128).into();
-        memory.keep(next);
+        memory.keep(Box::new(Book::new(next)));
     }
     assert!(memory.young.len() + memory.old.len() <= 2 * HALF);
     let last = Uuid::from_u128(2 * HALF as u128).into();
