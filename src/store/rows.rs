@@ -46,6 +46,7 @@ macro_rules! row {
         }
     };
 }
+pub(super) use row;
 
 row! {
     /// A row of `entries`, without `recorded_at`.

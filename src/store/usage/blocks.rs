@@ -5,7 +5,7 @@
 //! reader that sees the head sees every line. Blocks are built from what is committed and never
 //! changes, so they need no lock and no place on the path of a debit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, FromRow, PgExecutor};
@@ -116,6 +116,38 @@ impl From<LineRow> for (LineKey, UsageFigures) {
         };
         (key, row.figures.into())
     }
+}
+
+/// The lines of a block. Most entries of a pool are for the same few things, so what is equal is
+/// added up before it is split.
+fn add_up(used: &[UsedEntry]) -> Lines {
+    let mut alike: HashMap<_, (&UsedEntry, UsageFigures)> = HashMap::new();
+    for entry in used {
+        let day = entry.at.date_naive();
+        let UsedEntry {
+            operation,
+            user_id,
+            workspace_id,
+            model,
+            ..
+        } = entry;
+        if let Some(figures) = entry.figures {
+            let key = (day, operation, user_id, workspace_id, model);
+            alike
+                .entry(key)
+                .or_insert((entry, UsageFigures::default()))
+                .1 += figures;
+        }
+    }
+    let mut lines = Lines::new();
+    for (entry, figures) in alike.into_values() {
+        let alike = UsedEntry {
+            figures: Some(figures),
+            ..entry.clone()
+        };
+        add(&mut lines, &alike);
+    }
+    lines
 }
 
 /// Adds an entry to the lines of its block.
@@ -244,10 +276,7 @@ impl Store {
             .iter()
             .find(|entry| entry.user_id.is_some())
             .map(|entry| entry.at);
-        let mut lines = Lines::new();
-        for entry in &used {
-            add(&mut lines, entry);
-        }
+        let lines = add_up(&used);
         let statement = format!(
             "WITH {MOVING}
             INSERT INTO usage_lines ({LINE_COLUMNS})
@@ -369,6 +398,29 @@ mod tests {
         assert_eq!(next_block(&two, 128, 4), Some(head(1, 64, 1)));
         let whole = [head(0, 4, 256), head(1, 64, 16)];
         assert_eq!(next_block(&whole, 1024, 4), Some(head(2, 1024, 0)));
+    }
+
+    #[test]
+    fn entries_add_up_to_the_same_lines_whether_or_not_equal_ones_are_put_together() {
+        let text = |number: i64| (number > 0).then(|| number.to_string());
+        let entry = |number: i64| UsedEntry {
+            at: Time::UNIX_EPOCH + chrono::TimeDelta::hours(number),
+            operation: text(number % 3),
+            user_id: text(number % 5),
+            workspace_id: text(number % 2),
+            model: text(number % 4),
+            figures: (number % 7 > 0).then(|| UsageFigures {
+                count: number,
+                ..UsageFigures::default()
+            }),
+        };
+        let used: Vec<UsedEntry> = (0..500).map(entry).collect();
+        let mut one_by_one = Lines::new();
+        for entry in &used {
+            add(&mut one_by_one, entry);
+        }
+        assert_eq!(add_up(&used), one_by_one);
+        assert!(one_by_one.len() > 100);
     }
 
     #[test]
