@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::PurchaseRecord;
 use super::inputs::{
-    BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
+    BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolCycleInput, PoolInput, PurchaseInput,
+    RefundInput,
 };
 use crate::ledger::{Book, Entry, Kind, TenantId, Time};
 
@@ -45,6 +46,23 @@ pub(super) async fn save_balances(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let inputs: Vec<PoolBalanceInput> = books.iter().map(|book| PoolBalanceInput(book)).collect();
     sqlx::query_scalar(SAVING_BALANCES.as_str())
+        .bind(inputs)
+        .bind(entries_of(books))
+        .bind(recorded_at)
+        .bind(&used.tenants)
+        .bind(&used.versions)
+        .fetch_all(connection)
+        .await
+}
+
+pub(super) async fn save_cycles(
+    connection: &mut PgConnection,
+    books: &[&Book],
+    used: &UsedCatalogues,
+    recorded_at: Time,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let inputs: Vec<PoolCycleInput> = books.iter().map(|book| PoolCycleInput(book)).collect();
+    sqlx::query_scalar(SAVING_CYCLES.as_str())
         .bind(inputs)
         .bind(entries_of(books))
         .bind(recorded_at)
@@ -144,20 +162,14 @@ const APPENDING: &str = "appended AS (
     WHERE (e.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
 )";
 
-static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
+/// Saves some columns of pools that are there, and appends their entries.
+fn saving(columns: &str, input: &str) -> String {
+    let values = format!("b.{}", columns.replace(", ", ", b."));
     format!(
         "WITH saved AS (
             UPDATE pools AS p
-            SET
-                seq = b.seq,
-                hash = b.hash,
-                last_at = b.last_at,
-                monthly = b.monthly,
-                addon = b.addon,
-                overdraft = b.overdraft,
-                consumed = b.consumed,
-                used = b.used
-            FROM unnest($1::pool_balance_input[]) AS b
+            SET ({columns}) = ROW({values})
+            FROM unnest($1::{input}[]) AS b
             WHERE p.pool_id = b.pool_id
                 AND p.seq = b.read_seq
                 AND {SAME_CATALOGUES}
@@ -165,6 +177,18 @@ static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
         ), {APPENDING}
         SELECT pool_id FROM saved"
     )
+}
+
+static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
+    let columns = "seq, hash, last_at, monthly, addon, overdraft, consumed, used";
+    saving(columns, "pool_balance_input")
+});
+
+static SAVING_CYCLES: LazyLock<String> = LazyLock::new(|| {
+    let columns = "seq, hash, last_at, monthly, addon, held_monthly, held_ended, overdraft, \
+        consumed, lapsed, issued_monthly, used, denomination, legacy_prices, addons_allowed, \
+        granted, cycle_number, cycle_start, cycle_end, cycle_seq, next_due_at";
+    saving(columns, "pool_cycle_input")
 });
 
 /// Every column of `pools`, in the order of `pool_state_input` without `read_seq`.

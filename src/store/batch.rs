@@ -24,12 +24,12 @@ use sqlx::{Executor, FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
-use super::append::{UsedCatalogues, in_id_order, save, save_balances};
+use super::append::{UsedCatalogues, in_id_order, save, save_balances, save_cycles};
 use super::pools::{SELECTING_POOLS_ALONE, selecting_pools};
 use super::purchases::{PURCHASE_COLUMNS, PurchaseRow};
 use super::rows::{ENTRY_COLUMNS, EntryRow, PoolRow};
 use super::{PurchaseRecord, Store, StoreError, StoredPool};
-use crate::ledger::{Along, Book, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
+use crate::ledger::{Along, Book, Changed, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
 
 /// What a batch reads: pools, the entries of earlier keys, earlier purchases, holds, debits.
 #[derive(Debug)]
@@ -176,11 +176,23 @@ impl Writer {
         used: &UsedCatalogues,
         recorded_at: Time,
     ) -> Result<Vec<PoolId>, StoreError> {
-        let (whole, balances): (Vec<&Book>, Vec<&Book>) =
-            in_id_order(books).partition(|book| book.changed_terms());
+        let books: Vec<&Book> = in_id_order(books).collect();
+        let that = |changed| {
+            books
+                .iter()
+                .copied()
+                .filter(move |it| it.changed() == changed)
+        };
+        let balances: Vec<&Book> = that(Changed::Balances).collect();
+        let cycles: Vec<&Book> = that(Changed::Cycle).collect();
+        let whole: Vec<&Book> = that(Changed::Everything).collect();
         let mut written = Vec::with_capacity(books.len());
         if !balances.is_empty() {
             let saved = save_balances(&mut self.connection, &balances, used, recorded_at).await;
+            written.extend(self.unless_replayed(saved)?);
+        }
+        if !cycles.is_empty() {
+            let saved = save_cycles(&mut self.connection, &cycles, used, recorded_at).await;
             written.extend(self.unless_replayed(saved)?);
         }
         if !whole.is_empty() {
