@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
 
@@ -14,10 +15,14 @@ use crate::lanes::{Job, LaneError, Lanes, Reply};
 use crate::ledger::{Actor, Command};
 use crate::store::{DuePool, Store, StoreError};
 
-/// How many pools are listed at once.
-const PORTION: i64 = 2_000;
-/// How many of them are on their way to the lanes at once: lanes stay free for requests.
-const IN_FLIGHT: usize = 256;
+/// How many pools are listed at once. Each listing passes what the ones before it have left in the
+/// index.
+const PORTION: i64 = 5_000;
+/// How many are sent to the lanes at once, to share a commit: a debit that comes after them waits
+/// for them.
+const GROUP: usize = 128;
+/// How many groups are on their way: one at work, one that waits.
+const GROUPS: usize = 2;
 /// How long the sweeper waits for a lane.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,18 +66,25 @@ pub struct Swept {
 pub async fn sweep(store: &Store, lanes: &Lanes, clock: &Clock) -> Result<Swept, StoreError> {
     let due = store.due_pools(clock.now(), PORTION).await?;
     let found = due.len();
-    let results: Vec<Result<Reply, LaneError>> = stream::iter(due)
-        .map(|pool| advance(lanes, pool))
-        .buffer_unordered(IN_FLIGHT)
-        .collect()
+    let pools = stream::iter(due)
+        .chunks(GROUP)
+        .map(|group| advance_all(lanes, group))
+        .buffer_unordered(GROUPS)
+        .fold(0, async |pools, advanced| pools + advanced)
         .await;
-    let pools = results.iter().filter(|result| result.is_ok()).count();
     metrics::counter!("credit_ledger_swept_total").increment(pools as u64);
     let is_whole_portion = pools == found && i64::try_from(found).is_ok_and(|it| it == PORTION);
     Ok(Swept {
         pools,
         is_whole_portion,
     })
+}
+
+/// Advances pools through their lanes; gives how many of them.
+async fn advance_all(lanes: &Lanes, pools: Vec<DuePool>) -> usize {
+    let jobs = pools.into_iter().map(|pool| advance(lanes, pool));
+    let results = join_all(jobs).await;
+    results.iter().filter(|result| result.is_ok()).count()
 }
 
 /// Advances one pool through its lane.

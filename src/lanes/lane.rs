@@ -21,7 +21,7 @@ use super::memory::Memory;
 use super::needs::{horizon, needs};
 use super::{Envelope, LaneError};
 use crate::clock::Clock;
-use crate::ledger::{Book, PoolId, Time};
+use crate::ledger::{Book, Changed, PoolId, Time};
 use crate::store::{Loaded, PurchaseRecord, Store, StoreError, Writer, Writes};
 
 /// How long one step in the database may take before its connection is given up.
@@ -317,8 +317,13 @@ impl Lane {
             sent_at: Instant::now(),
         };
         for (_, decided) in batch {
-            if let Some(book) = decided.take_book() {
-                self.knowledge.memory.keep(book);
+            match decided.take_book() {
+                Some(book) if book.changed() == Changed::Balances => {
+                    self.knowledge.memory.keep(book);
+                }
+                // Pools that only renew would drive out those that are debited all the time.
+                Some(book) => self.knowledge.memory.forget(book.pool().id),
+                None => {}
             }
         }
         outgoing

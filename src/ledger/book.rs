@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::entry::drawn_from_grant;
 use super::{
-    Accounts, Actor, Attribution, Bought, Credits, Details, Entry, EntryId, Hash, Hold, Kind,
-    Label, Metadata, Pool, PurchaseId, Reason, RefundableDebit, Refusal, Time, Transfer,
+    Accounts, Actor, Attribution, Bought, Changed, Credits, Details, Entry, EntryId, Hash, Hold,
+    Kind, Label, Metadata, Pool, PurchaseId, Reason, RefundableDebit, Refusal, Time, Transfer,
 };
 
 /// A pool as it was read, and what has been decided on it since. Nothing is durable yet.
@@ -16,7 +16,7 @@ pub struct Book {
     pub(super) pool: Pool,
     entries: Vec<Arc<Entry>>,
     read_seq: i64,
-    changed_terms: bool,
+    changed: Changed,
     /// By number: those that were read along, and those that were opened since.
     holds: BTreeMap<i64, Hold>,
     /// Whether every open hold is among them.
@@ -101,7 +101,7 @@ impl Book {
             read_seq: pool.seq,
             pool,
             entries: Vec::new(),
-            changed_terms: false,
+            changed: Changed::Balances,
             holds: holds.into_iter().map(|hold| (hold.seq, hold)).collect(),
             has_all_holds,
             changed_holds: BTreeSet::new(),
@@ -121,7 +121,7 @@ impl Book {
     pub fn turn(&mut self) {
         self.read_seq = self.pool.seq;
         self.entries.clear();
-        self.changed_terms = false;
+        self.changed = Changed::Balances;
         self.holds.clear();
         self.has_all_holds = self.pool.open_holds == 0;
         self.changed_holds.clear();
@@ -143,10 +143,10 @@ impl Book {
         self.read_seq
     }
 
-    /// Whether more than the balances of the pool changed.
+    /// How much of the pool changed.
     #[must_use]
-    pub const fn changed_terms(&self) -> bool {
-        self.changed_terms
+    pub const fn changed(&self) -> Changed {
+        self.changed
     }
 
     /// The holds that were opened, changed or closed.
@@ -185,7 +185,7 @@ impl Book {
         );
         pool.seq = pool.seq.saturating_add(1);
         pool.last_at = at;
-        self.changed_terms |= draft.kind != Kind::Debit || draft.details.hold.is_some();
+        self.changed = self.changed.max(Changed::by(draft.kind, &draft.details));
         let mut entry = Entry {
             pool: pool.id,
             seq: pool.seq,
@@ -354,7 +354,7 @@ mod tests {
     use super::*;
     use crate::ledger::Credits;
     use crate::ledger::samples::{adjust, buy, change, correct, debit, paid, pass, pool, put};
-    use crate::ledger::samples::{moved, spend, time};
+    use crate::ledger::samples::{hold, moved, reserve, spend, time};
     use crate::ledger::{Account, Bucket, Change, Command, PutPool};
 
     const NOW: &str = "2026-01-31T10:00:00Z";
@@ -391,31 +391,57 @@ mod tests {
     }
 
     #[test]
-    fn a_book_knows_where_it_was_opened_and_whether_only_balances_changed() {
+    fn a_book_knows_where_it_was_opened_and_how_much_of_its_pool_changed() {
         let made = pool(put("pro", 1), NOW);
-        assert_eq!((made.read_seq(), made.changed_terms()), (0, true));
+        assert_eq!((made.read_seq(), made.changed()), (0, Changed::Everything));
         let mut book = Book::new(made.pool().clone());
-        assert_eq!((book.read_seq(), book.changed_terms()), (1, false));
+        assert_eq!((book.read_seq(), book.changed()), (1, Changed::Balances));
         spend(&mut book, NOW, debit(1));
-        assert_eq!((book.read_seq(), book.changed_terms()), (1, false));
+        assert_eq!((book.read_seq(), book.changed()), (1, Changed::Balances));
         assert_eq!(book.entries().len(), 1);
 
-        let changes: [fn(&mut Book); 4] = [
-            |book| assert_eq!(change(book, NOW, put("pro", 2)), Change::Increase),
-            |book| drop(buy(book, NOW, paid(100, NOW))),
-            |book| drop(correct(book, NOW, adjust(Bucket::Addon, 1))),
-            |book| pass(book, "2026-02-28T10:00:00Z"),
+        type Step = fn(&mut Book);
+        let changes: [(Step, Changed); 6] = [
+            (|book| pass(book, "2026-02-28T10:00:00Z"), Changed::Cycle),
+            (
+                |book| {
+                    pass(book, "2026-03-31T10:00:00Z");
+                    spend(book, "2026-03-31T10:00:00Z", debit(1));
+                },
+                Changed::Cycle,
+            ),
+            (
+                |book| assert_eq!(change(book, NOW, put("pro", 2)), Change::Increase),
+                Changed::Everything,
+            ),
+            (
+                |book| drop(buy(book, NOW, paid(100, NOW))),
+                Changed::Everything,
+            ),
+            (
+                |book| drop(correct(book, NOW, adjust(Bucket::Addon, 1))),
+                Changed::Everything,
+            ),
+            (
+                |book| assert!(reserve(book, NOW, hold(1)).locate(book.pool().id).is_some()),
+                Changed::Everything,
+            ),
         ];
-        for (which, change) in changes.into_iter().enumerate() {
+        for (which, (change, changed)) in changes.into_iter().enumerate() {
             let mut book = Book::new(made.pool().clone());
             change(&mut book);
-            assert!(book.changed_terms(), "{which}");
+            assert_eq!(book.changed(), changed, "{which}");
         }
+        let mut waiting = pool(put("pro", 2), NOW);
+        change(&mut waiting, NOW, put("pro", 1));
+        let mut book = Book::new(waiting.pool().clone());
+        pass(&mut book, "2026-02-28T10:00:00Z");
+        assert_eq!(book.changed(), Changed::Everything, "other terms come");
         let mut untouched = Book::new(made.pool().clone());
         change(&mut untouched, NOW, PutPool::default());
         assert_eq!(
-            (untouched.entries().len(), untouched.changed_terms()),
-            (0, false)
+            (untouched.entries().len(), untouched.changed()),
+            (0, Changed::Balances)
         );
     }
 

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::PurchaseRecord;
 use super::inputs::{
-    BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolInput, PurchaseInput, RefundInput,
+    BoughtInput, EntryInput, HoldInput, PoolBalanceInput, PoolCycleInput, PoolInput, PurchaseInput,
+    RefundInput,
 };
-use crate::ledger::{Book, Entry, Kind, TenantId, Time};
+use crate::ledger::{Book, Changed, Entry, Kind, TenantId, Time};
 
 /// Pools are updated, and so locked, in the order in which they are given: in id order everywhere,
 /// two replicas cannot deadlock.
@@ -70,12 +71,7 @@ impl Saving {
 
 /// What a batch writes, made ready to be sent: it holds nothing of the books it was made from.
 #[derive(Default)]
-pub struct Writes {
-    /// Of books that only spent.
-    pub(super) balances: Option<Saving>,
-    /// Of the others.
-    pub(super) whole: Option<Saving>,
-}
+pub struct Writes(pub(super) Vec<Saving>);
 
 impl Writes {
     /// The entries of the books, and their pools.
@@ -86,19 +82,36 @@ impl Writes {
         used: &UsedCatalogues,
         recorded_at: Time,
     ) -> Self {
-        let (whole, balances): (Vec<&Book>, Vec<&Book>) =
-            in_id_order(books).partition(|book| book.changed_terms());
+        let books: Vec<&Book> = in_id_order(books).collect();
+        let that = |changed| {
+            let books = books.iter().filter(move |book| book.changed() == changed);
+            books.copied().collect::<Vec<&Book>>()
+        };
+        let [balances, cycles, whole] =
+            [Changed::Balances, Changed::Cycle, Changed::Everything].map(that);
         let any = |books: &[&Book]| !books.is_empty();
-        Self {
-            balances: any(&balances).then(|| save_balances(&balances, used, recorded_at)),
-            whole: any(&whole).then(|| save(&whole, purchases, used, recorded_at)),
-        }
+        let savings = [
+            any(&balances).then(|| save_balances(&balances, used, recorded_at)),
+            any(&cycles).then(|| save_cycles(&cycles, used, recorded_at)),
+            any(&whole).then(|| save(&whole, purchases, used, recorded_at)),
+        ];
+        Self(savings.into_iter().flatten().collect())
     }
 }
 
 fn save_balances(books: &[&Book], used: &UsedCatalogues, recorded_at: Time) -> Saving {
     let inputs: Vec<PoolBalanceInput> = books.iter().map(|book| PoolBalanceInput(book)).collect();
     Saving::new(SAVING_BALANCES.as_str())
+        .bind(inputs)
+        .bind(entries_of(books))
+        .bind(recorded_at)
+        .bind(&used.tenants)
+        .bind(&used.versions)
+}
+
+fn save_cycles(books: &[&Book], used: &UsedCatalogues, recorded_at: Time) -> Saving {
+    let inputs: Vec<PoolCycleInput> = books.iter().map(|book| PoolCycleInput(book)).collect();
+    Saving::new(SAVING_CYCLES.as_str())
         .bind(inputs)
         .bind(entries_of(books))
         .bind(recorded_at)
@@ -193,20 +206,14 @@ const APPENDING: &str = "appended AS (
     WHERE (e.pool_id IN (SELECT pool_id FROM saved)) IS TRUE
 )";
 
-static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
+/// Saves some columns of pools that are there, and appends their entries.
+fn saving(columns: &str, input: &str) -> String {
+    let values = format!("b.{}", columns.replace(", ", ", b."));
     format!(
         "WITH saved AS (
             UPDATE pools AS p
-            SET
-                seq = b.seq,
-                hash = b.hash,
-                last_at = b.last_at,
-                monthly = b.monthly,
-                addon = b.addon,
-                overdraft = b.overdraft,
-                consumed = b.consumed,
-                used = b.used
-            FROM unnest($1::pool_balance_input[]) AS b
+            SET ({columns}) = ROW({values})
+            FROM unnest($1::{input}[]) AS b
             WHERE p.pool_id = b.pool_id
                 AND p.seq = b.read_seq
                 AND {SAME_CATALOGUES}
@@ -214,6 +221,18 @@ static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
         ), {APPENDING}
         SELECT pool_id FROM saved"
     )
+}
+
+static SAVING_BALANCES: LazyLock<String> = LazyLock::new(|| {
+    let columns = "seq, hash, last_at, monthly, addon, overdraft, consumed, used";
+    saving(columns, "pool_balance_input")
+});
+
+static SAVING_CYCLES: LazyLock<String> = LazyLock::new(|| {
+    let columns = "seq, hash, last_at, monthly, addon, held_monthly, held_ended, overdraft, \
+        consumed, lapsed, issued_monthly, used, denomination, legacy_prices, addons_allowed, \
+        granted, cycle_number, cycle_start, cycle_end, cycle_seq, next_due_at";
+    saving(columns, "pool_cycle_input")
 });
 
 /// Every column of `pools`, in the order of `pool_state_input` without `read_seq`.

@@ -171,7 +171,7 @@ impl Writer {
     /// The database is away: whether the write happened is then unknown.
     pub async fn write(&mut self, writes: Writes) -> Result<Vec<PoolId>, StoreError> {
         let mut written = Vec::new();
-        for saving in writes.balances.into_iter().chain(writes.whole) {
+        for saving in writes.0 {
             let saved = saving.run(&mut self.connection).await;
             written.extend(self.unless_replayed(saved)?);
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::ledger::{
     Account, Book, Bought, Entry, Hold, IdempotencyKey, Label, Metadata, Pool, PoolId, PriceSource,
-    Reason, Seats, Transfer,
+    Reason, Seats, Time, Transfer,
 };
 use crate::store::PurchaseRecord;
 
@@ -127,6 +127,47 @@ impl PoolBalanceInput<'_> {
     }
 }
 
+/// `pool_cycle_input`: a pool after renewals and debits only.
+pub(super) struct PoolCycleInput<'a>(pub &'a Book);
+composite!(PoolCycleInput, "pool_cycle_input", "_pool_cycle_input");
+
+impl PoolCycleInput<'_> {
+    fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let pool = self.0.pool();
+        let units = |account| pool.accounts.get(account).units();
+        record
+            .encode(pool.id.uuid())?
+            .encode(self.0.read_seq())?
+            .encode(pool.seq)?
+            .encode(&pool.hash.as_bytes()[..])?
+            .encode(pool.last_at)?
+            .encode(units(Account::Monthly))?
+            .encode(units(Account::Addon))?
+            .encode(units(Account::HeldMonthly))?
+            .encode(units(Account::HeldEnded))?
+            .encode(units(Account::Overdraft))?
+            .encode(units(Account::Consumed))?
+            .encode(units(Account::Lapsed))?
+            .encode(units(Account::IssuedMonthly))?
+            .encode(pool.used.units())?
+            .encode(pool.denomination.units())?
+            .encode(pool.legacy_prices)?
+            .encode(pool.addons_allowed)?
+            .encode(pool.granted.units())?
+            .encode(pool.cycle.number)?
+            .encode(pool.cycle.start)?
+            .encode(pool.cycle.end)?
+            .encode(pool.cycle_seq)?
+            .encode(next_due_at(pool))?;
+        Ok(())
+    }
+}
+
+/// Pools on a test clock are advanced by hand.
+fn next_due_at(pool: &Pool) -> Option<Time> {
+    pool.next_due_at().filter(|_| pool.test_clock.is_none())
+}
+
 /// `pool_state_input`: a pool after anything, or a new one.
 pub(super) struct PoolInput<'a>(pub &'a Book);
 composite!(PoolInput, "pool_state_input", "_pool_state_input");
@@ -192,8 +233,6 @@ fn write_addons(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), Box
 }
 
 fn write_requests(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
-    // Pools on a test clock are advanced by hand.
-    let next_due_at = pool.next_due_at().filter(|_| pool.test_clock.is_none());
     record
         .encode(json(&pool.requested)?)?
         .encode(pool.pending.as_ref().map(json).transpose()?)?
@@ -204,7 +243,7 @@ fn write_requests(pool: &Pool, record: &mut PgRecordEncoder<'_>) -> Result<(), B
         .encode(pool.billing_anchor)?
         .encode(pool.test_clock.map(|clock| clock.uuid()))?
         .encode(pool.closed_at)?
-        .encode(next_due_at)?;
+        .encode(next_due_at(pool))?;
     Ok(())
 }
 

@@ -36,6 +36,7 @@ mod reconcile;
 mod refunds;
 mod rehearse;
 mod remembered;
+mod renewals;
 mod replicas;
 mod statement;
 mod stripe_library;

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use credit_ledger::ledger::{
-    self, Accounts, Actor, Along, Book, Bought, Catalogue, ClockId, Command, Credits, Entry,
-    EntryId, Hold, Kept, Kind, Outcome, Pool, PoolId, PoolName, RefundTotals, RefundableDebit,
-    Refusal, TenantId, Time,
+    self, Accounts, Actor, Along, Book, Bought, Catalogue, Changed, ClockId, Command, Credits,
+    Entry, EntryId, Hold, Kept, Kind, Outcome, Pool, PoolId, PoolName, RefundTotals,
+    RefundableDebit, Refusal, TenantId, Time,
 };
 use uuid::Uuid;
 
@@ -210,7 +210,7 @@ impl Lane {
 
     /// Moves the entries to the journal, and opens a new book on the pool as it was written.
     ///
-    /// A book that says only balances changed must be right: the store then writes nothing else.
+    /// A book that says how much changed must be right: the store writes nothing else.
     pub fn commit(&mut self, before: Option<&Pool>) -> Result<(), String> {
         let Some(book) = &mut self.book else {
             return Ok(());
@@ -219,17 +219,10 @@ impl Lane {
         if read_seq != self.journal.len() {
             return Err(format!("the book was read at {read_seq}, another number"));
         }
-        if let Some(before) = before.filter(|_| !book.changed_terms()) {
-            let balances_only = Pool {
-                seq: book.pool().seq,
-                hash: book.pool().hash,
-                last_at: book.pool().last_at,
-                accounts: book.pool().accounts,
-                used: book.pool().used,
-                ..before.clone()
-            };
-            if balances_only != *book.pool() {
-                return Err("more than balances changed, and the book does not say so".to_owned());
+        if let Some(before) = before {
+            let saved = saved(before, book.pool(), book.changed());
+            if saved != *book.pool() {
+                return Err("more of the pool changed than the book says".to_owned());
             }
         }
         for transfer in book.entries().iter().flat_map(|entry| &entry.transfers) {
@@ -414,5 +407,33 @@ impl Lane {
         let code = requests::code(&put.code);
         self.catalogue.operations.insert(code, operation);
         Answer::CatalogueStored
+    }
+}
+
+/// What the store makes of a pool that was read, with what it writes after such a book.
+fn saved(before: &Pool, after: &Pool, changed: Changed) -> Pool {
+    let balances = Pool {
+        seq: after.seq,
+        hash: after.hash,
+        last_at: after.last_at,
+        accounts: after.accounts,
+        used: after.used,
+        ..before.clone()
+    };
+    match changed {
+        Changed::Balances => balances,
+        Changed::Cycle => Pool {
+            denomination: after.denomination,
+            legacy_prices: after.legacy_prices,
+            addons_allowed: after.addons_allowed,
+            granted: after.granted,
+            cycle: ledger::Cycle {
+                anchor: before.cycle.anchor,
+                ..after.cycle
+            },
+            cycle_seq: after.cycle_seq,
+            ..balances
+        },
+        Changed::Everything => after.clone(),
     }
 }
