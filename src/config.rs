@@ -65,7 +65,7 @@ pub struct Config {
     pub listen_addr: SocketAddr,
     /// `OPERATOR_KEY`, default none: printable ASCII, best [`OPERATOR_KEY_MIN_CHARS`] or more.
     pub operator_key: Option<Secret>,
-    /// `LANES`, default 2: writers, each with a database connection of its own (1–64).
+    /// `LANES`, default 1: writers, each with two database connections of its own (1–64).
     pub lanes: usize,
     /// `BATCH_LIMIT`, default 1000: most commands in one commit (1–10,000).
     pub batch_limit: usize,
@@ -154,7 +154,7 @@ impl Config {
             auto_migrate: env.switch("AUTO_MIGRATE", true)?,
             listen_addr: env.parse("LISTEN_ADDR", "127.0.0.1:8080", "an address and a port")?,
             operator_key: env.operator_key()?,
-            lanes: env.number("LANES", 2, 1..=64)?,
+            lanes: env.number("LANES", 1, 1..=64)?,
             batch_limit: env.number("BATCH_LIMIT", 1000, 1..=10_000)?,
             queue_limit: env.number("QUEUE_LIMIT", 10_000, 1..=1_000_000)?,
             read_connections: env.number("READ_CONNECTIONS", 8, 1..=200)?,
@@ -338,7 +338,7 @@ mod tests {
         assert!(config.operator_key.is_none());
         assert_eq!(
             (config.lanes, config.batch_limit, config.queue_limit),
-            (2, 1000, 10_000)
+            (1, 1000, 10_000)
         );
         assert_eq!(config.read_connections, 8);
         assert_eq!(config.sweep_interval, Duration::from_secs(1));
@@ -411,7 +411,7 @@ mod tests {
 
         assert!(matches!(config.database, Database::Embedded { .. }));
         assert!(config.operator_key.is_none());
-        assert_eq!(config.lanes, 2);
+        assert_eq!(config.lanes, 1);
     }
 
     #[test]

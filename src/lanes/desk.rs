@@ -4,7 +4,7 @@
 //! written. Every other job waits until its pool can be read; so does each one after it on the same
 //! pool, which keeps their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Envelope;
 use super::batch::{Decided, PoolJobs};
@@ -15,6 +15,12 @@ use crate::ledger::PoolId;
 struct Group {
     jobs: PoolJobs,
     decided: Option<Decided>,
+}
+
+impl Group {
+    fn is_free(&self, being_written: &HashSet<PoolId>) -> bool {
+        self.decided.is_some() && !being_written.contains(&self.jobs.id)
+    }
 }
 
 /// Jobs by pool.
@@ -61,6 +67,41 @@ impl Desk {
         if !decided.as_mut().is_some_and(stands) && decided.take().is_some() {
             metrics::counter!("credit_ledger_lane_guesses_total").increment(1);
         }
+    }
+
+    /// How many jobs are decided on pools that are not being written; none as long as one waits
+    /// for a read, which must have its turn.
+    pub fn free_jobs(&self, being_written: &HashSet<PoolId>) -> usize {
+        if self.groups.iter().any(|group| group.decided.is_none()) {
+            return 0;
+        }
+        let free = self
+            .groups
+            .iter()
+            .filter(|group| group.is_free(being_written));
+        free.map(|group| group.jobs.envelopes.len()).sum()
+    }
+
+    /// Takes those off the desk.
+    pub fn take_free(&mut self, being_written: &HashSet<PoolId>) -> Vec<(PoolJobs, Decided)> {
+        let mut free = Vec::new();
+        for group in std::mem::take(self).groups {
+            let is_free = group.is_free(being_written);
+            match group {
+                Group {
+                    jobs,
+                    decided: Some(decided),
+                } if is_free => free.push((jobs, decided)),
+                group => self.put_back(group),
+            }
+        }
+        free
+    }
+
+    fn put_back(&mut self, group: Group) {
+        self.jobs += group.jobs.envelopes.len();
+        self.places.insert(group.jobs.id, self.groups.len());
+        self.groups.push(group);
     }
 
     /// What was decided on a pool was decided on a wrong guess.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Job;
 use super::batch::{Decided, Ground, PoolJobs};
@@ -13,6 +14,8 @@ use crate::store::{Loaded, Store, StoreError, needs_along};
 
 /// The most tenants whose catalogues a lane keeps at hand.
 const MOST_TENANTS: usize = 1_000;
+/// How long after a replay keys are read first.
+const WARY: Duration = Duration::from_secs(1);
 
 /// What was read for jobs that had to wait for it.
 pub(super) struct Read {
@@ -28,6 +31,8 @@ pub(super) struct Knowledge {
     pub memory: Memory,
     /// What tenants sell, and the version of that.
     catalogues: HashMap<TenantId, (i64, Arc<Catalogue>)>,
+    /// When a write met an earlier key: whoever tries again often tries more than once.
+    replayed_at: Option<Instant>,
 }
 
 impl Knowledge {
@@ -36,13 +41,25 @@ impl Knowledge {
             clock,
             memory: Memory::default(),
             catalogues: HashMap::new(),
+            replayed_at: None,
         }
+    }
+
+    /// A write met an earlier key: for a while keys are read first, so that replays cost others
+    /// little.
+    pub fn be_wary(&mut self) {
+        self.replayed_at = Some(Instant::now());
+    }
+
+    /// Whether keys are read first.
+    pub fn is_wary(&self) -> bool {
+        self.replayed_at.is_some_and(|at| at.elapsed() < WARY)
     }
 
     /// Takes a remembered pool out for a job that may be decided on it; `None` where it must be
     /// read. Only a debit may: the pool's own row is all it needs, and it books an entry.
     pub fn recall(&mut self, id: PoolId, job: &Job) -> Option<Decided> {
-        if !self.memory.is_trusted() || !only_spends(job) {
+        if !self.memory.is_trusted() || self.is_wary() || !only_spends(job) {
             return None;
         }
         let book = self.memory.take(id)?;

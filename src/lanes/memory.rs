@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::ledger::{Book, PoolId};
 
 /// Pools of the younger half; as many may be in the older one.
-const HALF: usize = 8_192;
+const HALF: usize = 16_384;
 /// How long after a wrong guess nothing is recalled.
 const MISTRUST: Duration = Duration::from_secs(1);
 /// A connection that was idle for longer may have been cut: a read would notice before a write.
@@ -68,11 +68,6 @@ impl Memory {
     pub fn forget(&mut self, pool: PoolId) {
         self.young.remove(&pool);
         self.old.remove(&pool);
-    }
-
-    /// Nothing is recalled for a while; what is remembered stays.
-    pub fn pause(&mut self) {
-        self.mistrusted_at = Some(Instant::now());
     }
 
     /// A guess was wrong: somebody else writes these pools.

@@ -1,7 +1,7 @@
 //! The single writer of each pool: queues, batches, answers, back-pressure.
 //!
 //! Every write, whoever asks for it, is a [`Job`] sent to the lane of its pool. A lane is a task
-//! with a database connection of its own. It takes whatever is queued, decides it in memory, writes
+//! with database connections of its own. It takes whatever is queued, decides it in memory, writes
 //! it in one commit and only then answers. Nobody waits for a timer, and no request ever holds a
 //! transaction: a dropped request changes nothing. Several replicas are safe because the write
 //! counts only if the pool is as it was read; the lane itself is only an optimisation.
@@ -12,6 +12,7 @@ mod knowledge;
 mod lane;
 mod memory;
 mod needs;
+mod reading;
 mod reply;
 
 use std::sync::Arc;
@@ -76,7 +77,7 @@ struct Envelope {
 /// How many lanes, and their bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneLimits {
-    /// Writers, each with its own connection.
+    /// Writers, each with two connections of its own.
     pub lanes: usize,
     /// The most jobs in one commit.
     pub batch: usize,

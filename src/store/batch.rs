@@ -11,13 +11,12 @@
 //! journal takes a key once for a pool, so an entry with an earlier key is refused with all that
 //! would be written with it, and its pools are read again with their keys (invariant
 //! exactly-once). What books nothing is not stopped by that: its key is looked up with
-//! [`Writer::find_earlier`] before it is answered. For a second after a replay keys are read first.
+//! [`Writer::find_earlier`] before it is answered.
 //!
 //! The statements are atomic for each pool, not only for the batch: a batch may be split by shard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, FromRow, PgConnection, Row};
@@ -76,14 +75,20 @@ pub struct Writer {
     connection: PgConnection,
     /// Whether a transaction is open that holds row locks.
     locked: bool,
-    /// When a write met an earlier key: whoever tries again often tries more than once.
-    replayed_at: Option<Instant>,
+}
+
+/// What came of a write.
+#[derive(Debug, Default)]
+pub struct Saved {
+    /// The pools that were written; the others were changed by another writer since they were read,
+    /// a key that was not read had been used before, or a catalogue has changed.
+    pub pools: HashSet<PoolId>,
+    /// Whether a key had been used before.
+    pub met_earlier_key: bool,
 }
 
 /// The constraint that takes a key once for a pool.
 const KEY_CONSTRAINT: &str = "entries_idempotency_key";
-/// How long after a replay keys are read first, so that replays cost others little.
-const WARY: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Connects a writer.
@@ -94,30 +99,23 @@ impl Store {
         Ok(Writer {
             connection: self.dedicated_writer().await?,
             locked: false,
-            replayed_at: None,
         })
     }
 }
 
 impl Writer {
-    /// Reads what a batch needs. Keys, where they are read at all, are read after the pools: an
-    /// entry that is missed here was appended later, and moved the `seq` that the write compares.
+    /// Reads what a batch needs, if wanted with its keys. Those are read after the pools: an entry
+    /// that is missed here was appended later, and moved the `seq` that the write compares.
     ///
     /// # Errors
     /// The database is away or a row is corrupt.
-    pub async fn load(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
+    pub async fn load(&mut self, batch: &BatchKey, with_keys: bool) -> Result<Loaded, StoreError> {
         let loaded = load(&mut self.connection, batch).await?;
-        if self.is_wary() {
+        if with_keys {
             self.with_earlier(loaded, &batch.keys).await
         } else {
             Ok(loaded)
         }
-    }
-
-    /// Whether a write met an earlier key lately: keys are read first then.
-    #[must_use]
-    pub fn is_wary(&self) -> bool {
-        self.replayed_at.is_some_and(|at| at.elapsed() < WARY)
     }
 
     /// The entries that carry one of the keys.
@@ -163,39 +161,32 @@ impl Writer {
         self.with_earlier(loaded, &batch.keys).await
     }
 
-    /// Appends entries and saves their pools, in one transaction for each kind of book. Gives the
-    /// pools that were written; the others were changed by another writer since they were read, a
-    /// key that was not read had been used before, or a catalogue has changed.
+    /// Appends entries and saves their pools, in one transaction for each kind of book.
     ///
     /// # Errors
     /// The database is away: whether the write happened is then unknown.
-    pub async fn write(&mut self, writes: Writes) -> Result<Vec<PoolId>, StoreError> {
-        let mut written = Vec::new();
+    pub async fn write(&mut self, writes: Writes) -> Result<Saved, StoreError> {
+        let mut all = Saved::default();
         for saving in writes.0 {
-            let saved = saving.run(&mut self.connection).await;
-            written.extend(self.unless_replayed(saved)?);
+            match saving
+                .run(&mut self.connection)
+                .await
+                .map_err(StoreError::from)
+            {
+                Ok(saved) => all.pools.extend(saved.into_iter().map(PoolId::from)),
+                // The statement wrote nothing. Under locks the keys were read, so that cannot be.
+                Err(StoreError::Conflict { constraint })
+                    if constraint == KEY_CONSTRAINT && !self.locked =>
+                {
+                    all.met_earlier_key = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
         if std::mem::take(&mut self.locked) {
             self.connection.execute("COMMIT").await?;
         }
-        Ok(written.into_iter().map(PoolId::from).collect())
-    }
-
-    /// None of the pools where an earlier key refused the whole statement. Under locks the keys
-    /// were read, so that cannot be.
-    fn unless_replayed(
-        &mut self,
-        saved: Result<Vec<Uuid>, sqlx::Error>,
-    ) -> Result<Vec<Uuid>, StoreError> {
-        match saved.map_err(StoreError::from) {
-            Err(StoreError::Conflict { constraint })
-                if constraint == KEY_CONSTRAINT && !self.locked =>
-            {
-                self.replayed_at = Some(Instant::now());
-                Ok(Vec::new())
-            }
-            saved => saved,
-        }
+        Ok(all)
     }
 }
 

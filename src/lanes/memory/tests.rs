@@ -54,17 +54,6 @@ fn after_a_wrong_guess_nothing_is_recalled_for_a_while() {
 }
 
 #[test]
-fn a_pause_forgets_nothing() {
-    let mut memory = Memory::default();
-    let book = book(1);
-    memory.keep(book.clone());
-    memory.confirm();
-    memory.pause();
-    assert!(!memory.is_trusted());
-    assert!(memory.take(book.pool().id).is_some());
-}
-
-#[test]
 fn an_idle_connection_is_not_written_to_unasked() {
     let mut memory = Memory::default();
     memory.confirm();
