@@ -26,7 +26,7 @@ const SETTINGS: [(&str, &str); 12] = [
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
     ("listen_addresses", "127.0.0.1"),
-    // Room for twice the highest LANES, the highest READ_CONNECTIONS, and for commands beside `serve`.
+    // Room for twice the highest LANES and for READ_CONNECTIONS, and for commands beside `serve`.
     ("max_connections", "400"),
     ("shared_buffers", "128MB"),
     // A decision reads by key; compiling such a query costs more than it saves.

@@ -174,8 +174,8 @@ impl Lane {
         self.launch(batch).await;
     }
 
-    /// Sends a batch beside the one that is under way, if it has its part of all the jobs there are,
-    /// so that batches do not become small. What waits for a read, or for a pool that is being
+    /// Sends a batch beside the one that is under way, if it has its part of all the jobs there
+    /// are, so that batches do not become small. What waits for a read, or for a pool that is being
     /// written, stays.
     async fn send_along(&mut self) {
         let is_part = |jobs: usize| jobs * PARTS >= self.crowd;
@@ -185,13 +185,21 @@ impl Lane {
         {
             return;
         }
-        if self.idle.is_empty() {
-            // Without a second connection all waits for the first.
-            self.idle.extend(self.store.writer().await.ok());
-        }
-        if !self.idle.is_empty() {
+        // Without a second connection all waits for the first.
+        let Some(mut writer) = self.second_writer().await else {
+            return;
+        };
+        if writer.is_alive().await {
+            self.idle.push(writer);
             let batch = self.desk.take_free(&self.being_written);
             self.launch(batch).await;
+        }
+    }
+
+    async fn second_writer(&mut self) -> Option<Writer> {
+        match self.idle.pop() {
+            Some(writer) => Some(writer),
+            None => self.store.writer().await.ok(),
         }
     }
 

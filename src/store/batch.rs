@@ -17,9 +17,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgRow;
-use sqlx::{Executor, FromRow, PgConnection, Row};
+use sqlx::{Connection, Executor, FromRow, PgConnection, Row};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::along::{bought_column, bought_of, holds_column, holds_of, load_debits, load_runs};
@@ -75,6 +77,7 @@ pub struct Writer {
     connection: PgConnection,
     /// Whether a transaction is open that holds row locks.
     locked: bool,
+    used_at: Instant,
 }
 
 /// What came of a write.
@@ -87,6 +90,10 @@ pub struct Saved {
     pub met_earlier_key: bool,
 }
 
+/// A connection that was idle for longer may have been cut.
+const FRESH: Duration = Duration::from_millis(500);
+/// How long one that is asked whether it is still there may take to say so.
+const PING_TIMEOUT: Duration = Duration::from_millis(100);
 /// The constraint that takes a key once for a pool.
 const KEY_CONSTRAINT: &str = "entries_idempotency_key";
 
@@ -99,6 +106,7 @@ impl Store {
         Ok(Writer {
             connection: self.dedicated_writer().await?,
             locked: false,
+            used_at: Instant::now(),
         })
     }
 }
@@ -116,6 +124,16 @@ impl Writer {
         } else {
             Ok(loaded)
         }
+    }
+
+    /// Whether the connection is still there, asked if it was idle.
+    pub async fn is_alive(&mut self) -> bool {
+        let is_fresh = self.used_at.elapsed() < FRESH;
+        is_fresh
+            || matches!(
+                timeout(PING_TIMEOUT, self.connection.ping()).await,
+                Ok(Ok(()))
+            )
     }
 
     /// The entries that carry one of the keys.
@@ -186,6 +204,7 @@ impl Writer {
         if std::mem::take(&mut self.locked) {
             self.connection.execute("COMMIT").await?;
         }
+        self.used_at = Instant::now();
         Ok(all)
     }
 }
