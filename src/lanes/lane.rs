@@ -236,7 +236,10 @@ impl Lane {
     /// What is written of a batch.
     fn send_off(&mut self, batch: &mut Batch) -> (Option<Writes>, Sent) {
         let now = self.knowledge.clock.now();
-        let books: Vec<&Book> = batch.iter().filter_map(|(_, it)| it.book()).collect();
+        let books: Vec<&Book> = batch
+            .iter()
+            .filter_map(|(_, it)| it.written_book())
+            .collect();
         let purchases: Vec<PurchaseRecord> = batch
             .iter()
             .flat_map(|(_, it)| it.purchases.iter().cloned())
@@ -258,7 +261,7 @@ impl Lane {
             at: Instant::now(),
         };
         for (_, decided) in batch {
-            match decided.take_book() {
+            match decided.book.take() {
                 Some(book) if book.changed() == Changed::Balances => {
                     self.knowledge.memory.keep(book);
                 }
@@ -308,7 +311,7 @@ impl Lane {
         for pool in &outcome.sent.pools {
             self.being_written.remove(pool);
         }
-        self.crowd -= self.crowd / 8;
+        self.crowd -= self.crowd.div_ceil(8);
         self.settle(outcome).await;
     }
 

@@ -11,13 +11,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::ledger::{Book, PoolId};
+use crate::store::FRESH;
 
 /// Pools of the younger half; as many may be in the older one.
 const HALF: usize = 16_384;
 /// How long after a wrong guess nothing is recalled.
 const MISTRUST: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer may have been cut: a read would notice before a write.
-const FRESH: Duration = Duration::from_millis(500);
 
 /// The pools a lane wrote last, as they were after that.
 #[derive(Default)]
@@ -30,7 +29,8 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Whether guesses are good now.
+    /// Whether guesses are good now. On a connection that may have been cut they are not: a read
+    /// would notice before a write.
     pub fn is_trusted(&self) -> bool {
         let within = |at: Option<Instant>, time| at.is_some_and(|at| at.elapsed() < time);
         within(self.written_at, FRESH) && !within(self.mistrusted_at, MISTRUST)

@@ -7,6 +7,7 @@
 //! counts only if the pool is as it was read; the lane itself is only an optimisation.
 
 mod batch;
+mod bench;
 mod desk;
 mod knowledge;
 mod lane;

@@ -90,8 +90,8 @@ pub struct Saved {
     pub met_earlier_key: bool,
 }
 
-/// A connection that was idle for longer may have been cut.
-const FRESH: Duration = Duration::from_millis(500);
+/// A lane's connection that was idle for longer may have been cut.
+pub const FRESH: Duration = Duration::from_millis(500);
 /// How long one that is asked whether it is still there may take to say so.
 const PING_TIMEOUT: Duration = Duration::from_millis(100);
 /// The constraint that takes a key once for a pool.

@@ -110,21 +110,29 @@ composite!(
 
 impl PoolBalanceInput<'_> {
     fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
-        let pool = self.0.pool();
-        let units = |account| pool.accounts.get(account).units();
-        record
-            .encode(pool.id.uuid())?
-            .encode(self.0.read_seq())?
-            .encode(pool.seq)?
-            .encode(&pool.hash.as_bytes()[..])?
-            .encode(pool.last_at)?
-            .encode(units(Account::Monthly))?
-            .encode(units(Account::Addon))?
-            .encode(units(Account::Overdraft))?
-            .encode(units(Account::Consumed))?
-            .encode(pool.used.units())?;
-        Ok(())
+        use Account::{Addon, Consumed, Monthly, Overdraft};
+        write_moved(self.0, &[Monthly, Addon, Overdraft, Consumed], record)
     }
+}
+
+/// Where the pool's journal was and is now, some of its accounts, and what is used of the grant.
+fn write_moved(
+    book: &Book,
+    accounts: &[Account],
+    record: &mut PgRecordEncoder<'_>,
+) -> Result<(), BoxDynError> {
+    let pool = book.pool();
+    record
+        .encode(pool.id.uuid())?
+        .encode(book.read_seq())?
+        .encode(pool.seq)?
+        .encode(&pool.hash.as_bytes()[..])?
+        .encode(pool.last_at)?;
+    for account in accounts {
+        record.encode(pool.accounts.get(*account).units())?;
+    }
+    record.encode(pool.used.units())?;
+    Ok(())
 }
 
 /// `pool_cycle_input`: a pool after renewals and debits only.
@@ -133,23 +141,22 @@ composite!(PoolCycleInput, "pool_cycle_input", "_pool_cycle_input");
 
 impl PoolCycleInput<'_> {
     fn write(&self, record: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        use Account::{
+            Addon, Consumed, HeldEnded, HeldMonthly, IssuedMonthly, Lapsed, Monthly, Overdraft,
+        };
+        let accounts = [
+            Monthly,
+            Addon,
+            HeldMonthly,
+            HeldEnded,
+            Overdraft,
+            Consumed,
+            Lapsed,
+            IssuedMonthly,
+        ];
+        write_moved(self.0, &accounts, record)?;
         let pool = self.0.pool();
-        let units = |account| pool.accounts.get(account).units();
         record
-            .encode(pool.id.uuid())?
-            .encode(self.0.read_seq())?
-            .encode(pool.seq)?
-            .encode(&pool.hash.as_bytes()[..])?
-            .encode(pool.last_at)?
-            .encode(units(Account::Monthly))?
-            .encode(units(Account::Addon))?
-            .encode(units(Account::HeldMonthly))?
-            .encode(units(Account::HeldEnded))?
-            .encode(units(Account::Overdraft))?
-            .encode(units(Account::Consumed))?
-            .encode(units(Account::Lapsed))?
-            .encode(units(Account::IssuedMonthly))?
-            .encode(pool.used.units())?
             .encode(pool.denomination.units())?
             .encode(pool.legacy_prices)?
             .encode(pool.addons_allowed)?

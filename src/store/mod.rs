@@ -44,7 +44,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
 pub use append::{UsedCatalogues, Writes};
-pub use batch::{BatchKey, Earlier, Loaded, Saved, Writer};
+pub use batch::{BatchKey, Earlier, FRESH, Loaded, Saved, Writer};
 pub use catalogue::*;
 pub use checkouts::{CheckoutRecord, CheckoutStatus};
 pub use error::StoreError;
