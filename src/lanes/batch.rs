@@ -21,6 +21,8 @@ pub(super) struct PoolJobs {
     key_hashes: HashSet<u64>,
     /// Whether two jobs may carry the same key, so that one replays what the other has just done.
     has_twins: bool,
+    /// How often they were done in vain.
+    pub attempts: u32,
 }
 
 /// What was decided on one pool.
@@ -86,6 +88,7 @@ impl PoolJobs {
             envelopes: Vec::with_capacity(1),
             key_hashes: HashSet::new(),
             has_twins: false,
+            attempts: 0,
         }
     }
 
@@ -101,6 +104,14 @@ impl PoolJobs {
             let request = envelope.job.actor.request.as_ref();
             let hash = request.map(|request| self.key_hashes.hasher().hash_one(&request.key));
             self.has_twins |= hash.is_some_and(|hash| !self.key_hashes.insert(hash));
+        }
+    }
+
+    /// Hands jobs over to others of the same pool, up to the first that is not wanted.
+    pub fn hand_over(&mut self, others: &mut Self, is_wanted: impl Fn(&Envelope) -> bool) {
+        let wanted = self.envelopes.iter().take_while(|it| is_wanted(it)).count();
+        for envelope in self.envelopes.drain(..wanted) {
+            others.push(envelope);
         }
     }
 

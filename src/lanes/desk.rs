@@ -1,14 +1,16 @@
-//! The jobs that a lane has taken up and not yet sent to be written.
+//! The jobs that a lane has taken up and not yet sent on their way.
 //!
 //! A debit on a pool that is remembered is decided at once, while the batch before it is being
 //! written. Every other job waits until its pool can be read; so does each one after it on the same
-//! pool, which keeps their order.
+//! pool, which keeps their order. Nothing is sent for a pool that is busy: it is being read or
+//! written for jobs that came before.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Envelope;
 use super::batch::{Decided, PoolJobs};
-use super::knowledge::Knowledge;
+use super::knowledge::{Knowledge, only_spends};
+use super::traffic::{ByWay, Way};
 use crate::ledger::PoolId;
 
 /// The jobs of one pool and what was decided on them; `None` where they wait for a read.
@@ -18,8 +20,15 @@ struct Group {
 }
 
 impl Group {
-    fn is_free(&self, being_written: &HashSet<PoolId>) -> bool {
-        self.decided.is_some() && !being_written.contains(&self.jobs.id)
+    /// How it can be sent now; `None` as long as its pool is busy.
+    fn way(&self, busy: &HashSet<PoolId>, knowledge: &Knowledge) -> Option<Way> {
+        let id = self.jobs.id;
+        match self.decided {
+            _ if busy.contains(&id) => None,
+            Some(_) => Some(Way::Remembered),
+            None if knowledge.is_contended(id) => Some(Way::InTurn),
+            None => Some(Way::Read),
+        }
     }
 }
 
@@ -29,15 +38,7 @@ pub(super) struct Desk {
     groups: Vec<Group>,
     places: HashMap<PoolId, usize>,
     jobs: usize,
-}
-
-/// What was on the desk.
-#[derive(Default)]
-pub(super) struct TakenUp {
-    /// Jobs that can be written as they were decided.
-    pub decided: Vec<(PoolJobs, Decided)>,
-    /// Jobs on pools that have to be read first.
-    pub waiting: Vec<PoolJobs>,
+    may_wait: bool,
 }
 
 impl Desk {
@@ -64,42 +65,85 @@ impl Desk {
         jobs.push(envelope);
         self.jobs += 1;
         let stands = |decided: &mut Decided| knowledge.decide_next(jobs, decided);
+        self.may_wait |= decided.is_none();
         if !decided.as_mut().is_some_and(stands) && decided.take().is_some() {
+            self.may_wait = true;
             metrics::counter!("credit_ledger_lane_guesses_total").increment(1);
         }
     }
 
-    /// How many jobs are decided on pools that are not being written; none as long as one waits
-    /// for a read, which must have its turn.
-    pub fn free_jobs(&self, being_written: &HashSet<PoolId>) -> usize {
-        if self.groups.iter().any(|group| group.decided.is_none()) {
-            return 0;
-        }
-        let free = self
-            .groups
-            .iter()
-            .filter(|group| group.is_free(being_written));
-        free.map(|group| group.jobs.envelopes.len()).sum()
+    /// Whether jobs may be waiting for a read.
+    pub const fn may_wait(&self) -> bool {
+        self.may_wait
     }
 
-    /// Takes those off the desk.
-    pub fn take_free(&mut self, being_written: &HashSet<PoolId>) -> Vec<(PoolJobs, Decided)> {
-        let mut free = Vec::new();
-        for group in std::mem::take(self).groups {
-            let is_free = group.is_free(being_written);
-            match group {
-                Group {
-                    jobs,
-                    decided: Some(decided),
-                } if is_free => free.push((jobs, decided)),
-                group => self.put_back(group),
+    /// How many jobs can be sent now, by the way they have to go.
+    pub fn free(&mut self, busy: &HashSet<PoolId>, knowledge: &Knowledge) -> ByWay<usize> {
+        let mut free = ByWay::default();
+        for group in &self.groups {
+            if let Some(way) = group.way(busy, knowledge) {
+                *free.of(way) += group.jobs.envelopes.len();
             }
         }
+        self.may_wait = self.groups.iter().any(|group| group.decided.is_none());
         free
     }
 
-    fn put_back(&mut self, group: Group) {
+    /// Takes those off the desk that go this way now.
+    pub fn take(
+        &mut self,
+        way: Way,
+        busy: &HashSet<PoolId>,
+        knowledge: &Knowledge,
+    ) -> impl Iterator<Item = (PoolJobs, Option<Decided>)> {
+        let mut taken = Vec::new();
+        for group in std::mem::take(self).groups {
+            if group.way(busy, knowledge) == Some(way) {
+                taken.push((group.jobs, group.decided));
+            } else {
+                self.put(group);
+            }
+        }
+        taken.into_iter()
+    }
+
+    /// Lets the jobs on a pool that has just been read be joined by those that came meanwhile, up
+    /// to the first one that needs more than the pool itself.
+    pub fn join(&mut self, jobs: &mut PoolJobs) {
+        let Some(&place) = self.places.get(&jobs.id) else {
+            return;
+        };
+        let group = &mut self.groups[place].jobs;
+        let before = group.envelopes.len();
+        group.hand_over(jobs, |envelope| only_spends(&envelope.job));
+        self.jobs -= before - group.envelopes.len();
+        if group.envelopes.is_empty() {
+            self.groups.swap_remove(place);
+            self.places.remove(&jobs.id);
+            if let Some(moved) = self.groups.get(place) {
+                self.places.insert(moved.jobs.id, place);
+            }
+        }
+    }
+
+    /// Puts jobs back that must be done again, before those that came after them.
+    pub fn put_back(&mut self, mut jobs: PoolJobs) {
+        if let Some(place) = self.places.get(&jobs.id) {
+            let group = &mut self.groups[*place];
+            self.jobs += jobs.envelopes.len();
+            std::mem::swap(&mut group.jobs, &mut jobs);
+            jobs.hand_over(&mut group.jobs, |_| true);
+            group.decided = None;
+            self.may_wait = true;
+            return;
+        }
+        let decided = None;
+        self.put(Group { jobs, decided });
+    }
+
+    fn put(&mut self, group: Group) {
         self.jobs += group.jobs.envelopes.len();
+        self.may_wait |= group.decided.is_none();
         self.places.insert(group.jobs.id, self.groups.len());
         self.groups.push(group);
     }
@@ -108,25 +152,15 @@ impl Desk {
     pub fn doubt(&mut self, pool: PoolId) {
         if let Some(place) = self.places.get(&pool) {
             self.groups[*place].decided = None;
+            self.may_wait = true;
         }
     }
 
     /// All of it was decided on what may be wrong.
     pub fn doubt_all(&mut self) {
+        self.may_wait = true;
         for group in &mut self.groups {
             group.decided = None;
         }
-    }
-
-    /// Empties the desk.
-    pub fn clear(&mut self) -> TakenUp {
-        let mut taken_up = TakenUp::default();
-        for Group { jobs, decided } in std::mem::take(self).groups {
-            match decided {
-                Some(decided) => taken_up.decided.push((jobs, decided)),
-                None => taken_up.waiting.push(jobs),
-            }
-        }
-        taken_up
     }
 }

@@ -1,6 +1,6 @@
 //! What a lane decides with: the time, the catalogues of its tenants, the pools it remembers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,27 +10,37 @@ use super::memory::Memory;
 use super::needs::horizon;
 use crate::clock::Clock;
 use crate::ledger::{Catalogue, Command, PoolId, TenantId, Time};
-use crate::store::{Loaded, Store, StoreError, needs_along};
+use crate::store::{Loaded, needs_along};
 
 /// The most tenants whose catalogues a lane keeps at hand.
 const MOST_TENANTS: usize = 1_000;
 /// How long after a replay keys are read first.
 const WARY: Duration = Duration::from_secs(1);
+/// How long after another writer was in the way a pool is only written in turn.
+const CONTENDED: Duration = Duration::from_secs(1);
+/// After how many pools those that are contended no more are forgotten.
+const MANY_CONTENDED: usize = 1_000;
 
 /// What was read for jobs that had to wait for it.
 pub(super) struct Read {
     pub loaded: Loaded,
     /// The time on the test clocks of pools that are being made.
     pub clocks: HashMap<PoolId, Time>,
-    pub now: Time,
+    /// What the tenants of the pools sell, as of the moment their pools were read.
+    pub catalogues: HashMap<TenantId, Option<Versioned>>,
 }
+
+/// A tenant's catalogue and its version.
+pub(super) type Versioned = (i64, Arc<Catalogue>);
 
 /// What a lane knows by itself.
 pub(super) struct Knowledge {
     pub clock: Clock,
     pub memory: Memory,
     /// What tenants sell, and the version of that.
-    catalogues: HashMap<TenantId, (i64, Arc<Catalogue>)>,
+    catalogues: HashMap<TenantId, Versioned>,
+    /// Pools that others write, too, and when they last were in the way.
+    contended: HashMap<PoolId, Instant>,
     /// When a write met an earlier key: whoever tries again often tries more than once.
     replayed_at: Option<Instant>,
 }
@@ -41,6 +51,7 @@ impl Knowledge {
             clock,
             memory: Memory::default(),
             catalogues: HashMap::new(),
+            contended: HashMap::new(),
             replayed_at: None,
         }
     }
@@ -54,6 +65,21 @@ impl Knowledge {
     /// Whether keys are read first.
     pub fn is_wary(&self) -> bool {
         self.replayed_at.is_some_and(|at| at.elapsed() < WARY)
+    }
+
+    /// Another writer was in the way of this pool: for a while it is only written when it is our
+    /// turn.
+    pub fn contend(&mut self, pool: PoolId) {
+        if self.contended.len() >= MANY_CONTENDED {
+            self.contended.retain(|_, at| at.elapsed() < CONTENDED);
+        }
+        self.contended.insert(pool, Instant::now());
+    }
+
+    /// Whether another writer was lately in the way of this pool.
+    pub fn is_contended(&self, pool: PoolId) -> bool {
+        let at = self.contended.get(&pool);
+        at.is_some_and(|at| at.elapsed() < CONTENDED)
     }
 
     /// Takes a remembered pool out for a job that may be decided on it; `None` where it must be
@@ -88,57 +114,42 @@ impl Knowledge {
         decided.is_booked_from(first)
     }
 
+    /// Keeps the catalogues that were read.
+    pub fn learn(&mut self, read: &Read) {
+        if self.catalogues.len() > MOST_TENANTS {
+            self.catalogues.clear();
+        }
+        for (tenant, catalogue) in &read.catalogues {
+            match catalogue {
+                Some(catalogue) => self.catalogues.insert(*tenant, catalogue.clone()),
+                None => self.catalogues.remove(tenant),
+            };
+        }
+    }
+
     /// Decides all jobs of a pool on what was read.
     pub fn decide(&self, jobs: &PoolJobs, read: &Read) -> Decided {
-        let Read {
-            loaded,
-            clocks,
-            now,
-        } = read;
+        let Read { loaded, clocks, .. } = read;
         let stored = loaded.pools.get(&jobs.id);
         let clock = stored.map_or_else(|| clocks.get(&jobs.id).copied(), |it| it.clock_now);
         let Some(tenant) = jobs.tenant() else {
             return Decided::default();
         };
-        let Some((version, catalogue)) = self.catalogues.get(&tenant) else {
+        let Some(Some((version, catalogue))) = read.catalogues.get(&tenant) else {
             return jobs.without_tenant();
         };
         let ground = Ground {
             loaded,
             catalogue,
-            now: clock.unwrap_or(*now),
+            now: clock.unwrap_or_else(|| self.clock.now()),
         };
         let mut decided = jobs.decide(&ground);
         decided.used = Some((tenant, *version));
         decided
     }
-
-    /// The catalogues of the jobs' tenants, as of the moment their pools were read.
-    pub async fn find_catalogues(
-        &mut self,
-        store: &Store,
-        pools: &[PoolJobs],
-        loaded: &Loaded,
-    ) -> Result<(), StoreError> {
-        if self.catalogues.len() > MOST_TENANTS {
-            self.catalogues.clear();
-        }
-        let mut found = HashSet::new();
-        for jobs in pools {
-            let Some(tenant) = jobs.tenant().filter(|tenant| found.insert(*tenant)) else {
-                continue;
-            };
-            let stored = loaded.pools.get(&jobs.id);
-            let version = stored.map(|stored| stored.catalogue_version);
-            match store.catalogue(tenant, version).await? {
-                Some(catalogue) => self.catalogues.insert(tenant, catalogue),
-                None => self.catalogues.remove(&tenant),
-            };
-        }
-        Ok(())
-    }
 }
 
-fn only_spends(job: &Job) -> bool {
+/// Whether a job needs nothing but the pool's own row, and books an entry if it is not refused.
+pub(super) fn only_spends(job: &Job) -> bool {
     matches!(job.command, Command::Debit(_)) && !job.dry_run
 }

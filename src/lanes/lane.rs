@@ -1,82 +1,54 @@
 //! One lane: take jobs up, decide them, write, answer.
 //!
-//! While a batch is being written the next one is put together on the [`Desk`]. It follows at once
-//! when the first comes back, or goes along with it when a third of all jobs are in it: so the
-//! database never waits for us to think, and batches stay large. No pool is in two writes at once.
+//! The lane itself never waits for the database. It sends batches off, each with a connection, and
+//! goes on: jobs are taken up on the [`Desk`], and what comes back is decided, written or answered.
+//! No pool is in two batches at once.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
-use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::timeout;
 
 use super::batch::{Decided, PoolJobs, due_events};
-use super::desk::{Desk, TakenUp};
-use super::knowledge::Knowledge;
+use super::desk::Desk;
+use super::errands::{Batch, Courier, Errand, Landed, Sent};
+use super::knowledge::{Knowledge, Read};
 use super::memory::Memory;
+use super::needs::horizon;
+use super::traffic::{ByWay, Traffic, Way};
 use super::{Envelope, LaneError};
 use crate::clock::Clock;
 use crate::ledger::{Book, Changed, PoolId};
-use crate::store::{PurchaseRecord, Saved, Store, StoreError, Writer, Writes};
+use crate::store::{
+    Earlier, Loaded, PurchaseRecord, Saved, Store, StoreError, StoredPool, Writer, Writes,
+};
 
-/// How long one step in the database may take before its connection is given up.
-pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a pool is tried again when other writers are in the way.
 const ATTEMPTS: u32 = 20;
-/// How many writes of a lane may be on their way, each on a connection of its own.
-const UNDER_WAY: usize = 2;
-/// The part of all jobs that a batch must have to be sent beside another: two are then being
-/// written while the third is put together.
-const PARTS: usize = 3;
-
-/// Jobs of pools, decided.
-type Batch = Vec<(PoolJobs, Decided)>;
 
 /// A writer with its queue.
 pub(super) struct Lane {
     number: usize,
-    pub(super) store: Store,
+    store: Store,
     batch_limit: usize,
     queue: mpsc::Receiver<Envelope>,
     grown: broadcast::Sender<PoolId>,
     /// Connections that have nothing to do.
-    pub(super) idle: Vec<Writer>,
-    pub(super) knowledge: Knowledge,
+    idle: Vec<Writer>,
+    knowledge: Knowledge,
     desk: Desk,
-    /// Writes, in the order in which they were sent.
-    under_way: FuturesOrdered<BoxFuture<'static, Outcome>>,
-    /// The pools among them, and how many jobs they have.
-    being_written: HashSet<PoolId>,
-    jobs_under_way: usize,
-    /// How many jobs there lately were at once, under way or on the desk.
-    crowd: usize,
-    /// Written, and its callers are not told yet.
+    under_way: FuturesUnordered<BoxFuture<'static, Landed>>,
+    traffic: ByWay<Traffic>,
+    /// The pools of all batches under way.
+    busy: HashSet<PoolId>,
+    /// Done, and its callers are not told yet.
     settled: Batch,
-}
-
-/// What was sent to be written of a batch, beside the writes themselves.
-struct Sent {
-    batch: Batch,
-    jobs: usize,
-    /// The pools that were to be written.
-    pools: HashSet<PoolId>,
-    /// Those that have one more block of usage after it.
-    grown: Vec<PoolId>,
-    due_events: usize,
-    at: Instant,
-}
-
-/// What came of it; the connection, if it is still good.
-struct Outcome {
-    writer: Option<Writer>,
-    sent: Sent,
-    saved: Result<Saved, StoreError>,
 }
 
 impl Lane {
@@ -96,10 +68,9 @@ impl Lane {
             idle: Vec::new(),
             knowledge: Knowledge::new(clock),
             desk: Desk::default(),
-            under_way: FuturesOrdered::new(),
-            being_written: HashSet::new(),
-            jobs_under_way: 0,
-            crowd: 0,
+            under_way: FuturesUnordered::new(),
+            traffic: ByWay::default(),
+            busy: HashSet::new(),
             settled: Batch::new(),
         }
     }
@@ -118,27 +89,32 @@ impl Lane {
                 Ok(false) => return,
                 Err(_) => {
                     tracing::error!(lane = self.number, "a batch panicked");
+                    self.under_way.clear();
+                    self.traffic = ByWay::default();
+                    self.busy.clear();
                     self.distrust_all();
                 }
             }
         }
     }
 
-    /// Sends what can be sent, then waits for the next write to come back or jobs to arrive; false
-    /// when there is nothing left to wait for.
+    /// Sends what can be sent, then waits for an errand to be done or jobs to arrive; false when
+    /// there is nothing left to wait for.
     async fn step(&mut self, arrived: &mut Vec<Envelope>) -> bool {
-        self.send().await;
+        while self.send() {
+            self.begin().await;
+        }
         tell(std::mem::take(&mut self.settled));
         let room = self.batch_limit.saturating_sub(self.desk.jobs());
         tokio::select! {
             biased;
-            Some(outcome) = self.under_way.next() => self.land(outcome).await,
+            Some(landed) = self.under_way.next() => self.land(landed),
             taken = self.queue.recv_many(arrived, room), if room > 0 => {
                 if taken == 0 {
                     // Closed: only what is under way is left.
                     match self.under_way.next().await {
-                        Some(outcome) => self.land(outcome).await,
-                        None => return self.desk.jobs() > 0,
+                        Some(landed) => self.land(landed),
+                        None => return false,
                     }
                 }
                 for envelope in arrived.drain(..) {
@@ -149,92 +125,73 @@ impl Lane {
         true
     }
 
-    /// Sends a batch, if there is one and it is its time.
-    async fn send(&mut self) {
-        if self.desk.jobs() == 0 {
-            return;
+    /// Sends batches off, if it is their time; whether there was one.
+    fn send(&mut self) -> bool {
+        let jobs = self.desk.jobs();
+        let remembered = self.traffic.of(Way::Remembered);
+        if !remembered.admits(Way::Remembered, jobs) && !self.desk.may_wait() {
+            return false;
         }
-        self.crowd = self.crowd.max(self.jobs_under_way + self.desk.jobs());
-        if !self.under_way.is_empty() {
-            return self.send_along().await;
-        }
-        let TakenUp { decided, waiting } = self.desk.clear();
-        let mut batch = decided;
-        if !waiting.is_empty() {
-            // What they need is read first, and nobody else has to wait for that.
-            tell(std::mem::take(&mut self.settled));
-            match self.read_and_decide(&waiting, false).await {
-                Ok(decided) => batch.extend(waiting.into_iter().zip(decided)),
-                Err(error) => {
-                    let again = self.give_up(waiting, error);
-                    self.retry(again).await;
-                }
+        let mut free = self.desk.free(&self.busy, &self.knowledge);
+        let mut any = false;
+        for way in Way::ALL {
+            if self.traffic.of(way).admits(way, *free.of(way)) {
+                any |= self.send_off(way);
             }
         }
-        self.launch(batch).await;
+        any
     }
 
-    /// Sends a batch beside the one that is under way, if it has its part of all the jobs there
-    /// are, so that batches do not become small. What waits for a read, or for a pool that is being
-    /// written, stays.
-    async fn send_along(&mut self) {
-        let is_part = |jobs: usize| jobs * PARTS >= self.crowd;
-        if self.under_way.len() >= UNDER_WAY
-            || !is_part(self.desk.jobs())
-            || !is_part(self.desk.free_jobs(&self.being_written))
-        {
-            return;
+    fn send_off(&mut self, way: Way) -> bool {
+        let taken = self.desk.take(way, &self.busy, &self.knowledge);
+        let (pools, decided): (Vec<PoolJobs>, Vec<Option<Decided>>) = taken.unzip();
+        if pools.is_empty() {
+            return false;
         }
-        // Without a second connection all waits for the first.
-        let Some(mut writer) = self.second_writer().await else {
-            return;
+        let courier = Courier {
+            store: self.store.clone(),
+            writer: self.idle.pop(),
+            way,
+            pools: pools.iter().map(|jobs| jobs.id).collect(),
+            jobs: pools.iter().map(|jobs| jobs.envelopes.len()).sum(),
         };
-        if writer.is_alive().await {
-            self.idle.push(writer);
-            let batch = self.desk.take_free(&self.being_written);
-            self.launch(batch).await;
+        self.traffic.of(way).begin(courier.jobs);
+        self.busy.extend(&courier.pools);
+        if way == Way::Remembered {
+            let batch = pools.into_iter().zip(decided.into_iter().flatten());
+            self.write(courier, batch.collect());
+        } else {
+            self.read(courier, pools);
         }
+        true
     }
 
-    async fn second_writer(&mut self) -> Option<Writer> {
-        match self.idle.pop() {
-            Some(writer) => Some(writer),
-            None => self.store.writer().await.ok(),
+    /// Reads what jobs need. What was remembered of their pools will be out of date.
+    fn read(&mut self, courier: Courier, pools: Vec<PoolJobs>) {
+        for jobs in &pools {
+            self.knowledge.memory.forget(jobs.id);
         }
+        let horizon = horizon(self.knowledge.clock.now());
+        let with_keys = self.knowledge.is_wary();
+        let reading = courier.read(pools, horizon, with_keys);
+        self.under_way.push(reading);
     }
 
-    /// Sends a batch on its way, and remembers its pools as they will be.
-    async fn launch(&mut self, mut batch: Batch) {
-        let (writes, sent) = self.send_off(&mut batch);
+    /// Writes a batch, and remembers its pools as they will be. Whose turn it is always has something
+    /// to do: to end it.
+    fn write(&mut self, courier: Courier, mut batch: Batch) {
+        let (writes, sent) = self.put_up(&mut batch, courier.way);
+        if writes.is_none() && courier.way != Way::InTurn {
+            self.settled.extend(batch);
+            return self.finish(courier);
+        }
         let sent = Sent { batch, ..sent };
-        let Some(writes) = writes else {
-            self.settled.extend(sent.batch);
-            return;
-        };
-        let Some(writer) = self.idle.pop() else {
-            let saved = Err(StoreError::timed_out());
-            let writer = None;
-            return self
-                .settle(Outcome {
-                    writer,
-                    sent,
-                    saved,
-                })
-                .await;
-        };
-        metrics::histogram!("credit_ledger_batch_commands").record(sent.jobs as f64);
-        self.jobs_under_way += sent.jobs;
-        self.being_written.extend(&sent.pools);
-        let mut writing = carry_out(writer, writes, sent).boxed();
-        // Polled once, it is on its way.
-        match poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await {
-            Poll::Ready(outcome) => self.under_way.push_back(ready(outcome).boxed()),
-            Poll::Pending => self.under_way.push_back(writing),
-        }
+        let writing = courier.write(writes.unwrap_or_default(), sent);
+        self.under_way.push(writing);
     }
 
     /// What is written of a batch.
-    fn send_off(&mut self, batch: &mut Batch) -> (Option<Writes>, Sent) {
+    fn put_up(&mut self, batch: &mut Batch, way: Way) -> (Option<Writes>, Sent) {
         let now = self.knowledge.clock.now();
         let books: Vec<&Book> = batch
             .iter()
@@ -254,7 +211,6 @@ impl Lane {
         });
         let sent = Sent {
             batch: Batch::new(),
-            jobs: batch.iter().map(|(jobs, _)| jobs.envelopes.len()).sum(),
             pools: books.iter().map(|book| book.pool().id).collect(),
             grown: grown.map(|book| book.pool().id).collect(),
             due_events: due_events(&books),
@@ -262,7 +218,8 @@ impl Lane {
         };
         for (_, decided) in batch {
             match decided.book.take() {
-                Some(book) if book.changed() == Changed::Balances => {
+                // Another writer will soon have changed what it shares with us.
+                Some(book) if book.changed() == Changed::Balances && way != Way::InTurn => {
                     self.knowledge.memory.keep(book);
                 }
                 // Pools that only renew would drive out those that are debited all the time.
@@ -272,84 +229,125 @@ impl Lane {
         }
         (writes, sent)
     }
-}
 
-async fn carry_out(mut writer: Writer, writes: Writes, sent: Sent) -> Outcome {
-    let writing = timeout(STEP_TIMEOUT, writer.write(writes));
-    let saved = writing
-        .await
-        .unwrap_or_else(|_| Err(StoreError::timed_out()));
-    Outcome {
-        // After an error its state is unknown.
-        writer: saved.is_ok().then_some(writer),
-        sent,
-        saved,
-    }
-}
-
-impl Sent {
-    /// It came through: counts it, and tells of pools that have grown. Nothing waits for that, and
-    /// nobody may be listening.
-    fn report(&self, grown: &broadcast::Sender<PoolId>) {
-        if self.pools.is_empty() {
-            return;
-        }
-        let seconds = self.at.elapsed().as_secs_f64();
-        metrics::histogram!("credit_ledger_commit_seconds").record(seconds);
-        metrics::counter!("credit_ledger_due_events_total").increment(self.due_events as u64);
-        for pool in &self.grown {
-            let _ = grown.send(*pool);
+    /// Lets what was sent off begin before anything else is done.
+    async fn begin(&mut self) {
+        let begun = poll_fn(|context| Poll::Ready(self.under_way.poll_next_unpin(context)));
+        if let Poll::Ready(Some(landed)) = begun.await {
+            self.land(landed);
         }
     }
 }
 
-/// What comes of a write.
+/// What comes back.
 impl Lane {
-    /// A write has come back.
-    async fn land(&mut self, outcome: Outcome) {
-        self.jobs_under_way -= outcome.sent.jobs;
-        for pool in &outcome.sent.pools {
-            self.being_written.remove(pool);
+    fn land(&mut self, Landed { courier, errand }: Landed) {
+        match errand {
+            Errand::Read { pools, read } => match read {
+                Ok(read) => self.decide(courier, pools, read),
+                Err(error) => self.give_up(courier, pools, error),
+            },
+            Errand::Recognised {
+                batch,
+                read,
+                earlier,
+            } => match earlier {
+                Ok(earlier) => self.decide_again(courier, batch, read, earlier),
+                Err(error) => self.give_up(courier, jobs_of(batch), error),
+            },
+            Errand::Written { sent, saved } => match saved {
+                Ok(saved) => self.settle(courier, sent, saved),
+                Err(error) => self.give_up(courier, jobs_of(sent.batch), error),
+            },
         }
-        self.crowd -= self.crowd.div_ceil(8);
-        self.settle(outcome).await;
     }
 
-    /// Sorts out what came of a write. Pools that were not written are done again, under their row
-    /// locks.
-    async fn settle(&mut self, outcome: Outcome) {
-        self.idle.extend(outcome.writer);
-        let (done, lost) = self.split(outcome.sent, outcome.saved);
-        self.settled.extend(done);
-        if !lost.is_empty() {
-            tell(std::mem::take(&mut self.settled));
-            self.retry(lost).await;
+    /// A batch has come to its end.
+    fn finish(&mut self, courier: Courier) {
+        for pool in &courier.pools {
+            self.busy.remove(pool);
         }
+        self.traffic.of(courier.way).end(courier.jobs);
+        self.idle.extend(courier.writer);
     }
 
-    /// Those of a batch whose callers can be told, and those that must be done again.
-    fn split(
-        &mut self,
-        mut sent: Sent,
-        saved: Result<Saved, StoreError>,
-    ) -> (Batch, Vec<PoolJobs>) {
-        let batch = std::mem::take(&mut sent.batch);
-        let saved = match saved {
-            Ok(saved) => saved,
-            Err(error) => {
-                let jobs = batch.into_iter().map(|(jobs, _)| jobs).collect();
-                return (Batch::new(), self.give_up(jobs, error));
+    /// Decides jobs on what was read for them. What books nothing may be the retry of a job that
+    /// did: unless every key was read, those are looked up now.
+    fn decide(&mut self, courier: Courier, mut pools: Vec<PoolJobs>, read: Read) {
+        self.knowledge.learn(&read);
+        let Loaded { pools: stored, .. } = &read.loaded;
+        let knows_keys = read.loaded.knows_keys;
+        for jobs in &mut pools {
+            // The write would notice if a pool were out of date, but not its test clock.
+            let has_no_clock = |it: &StoredPool| it.clock_now.is_none();
+            if !knows_keys && stored.get(&jobs.id).is_some_and(has_no_clock) {
+                self.desk.join(jobs);
             }
-        };
-        sent.report(&self.grown);
+        }
+        let decided = pools.into_iter().map(|jobs| {
+            let decided = self.knowledge.decide(&jobs, &read);
+            (jobs, decided)
+        });
+        let batch: Batch = decided.collect();
+        let unbooked = batch.iter().filter(|_| !knows_keys);
+        let keys: Vec<_> = unbooked
+            .flat_map(|(jobs, decided)| jobs.unbooked_keys(decided))
+            .collect();
+        if keys.is_empty() {
+            return self.write(courier, batch);
+        }
+        let recognising = courier.recognise(batch, read, keys);
+        self.under_way.push(recognising);
+    }
+
+    /// Pools that have one of the keys are decided again (exactly-once).
+    fn decide_again(
+        &mut self,
+        courier: Courier,
+        mut batch: Batch,
+        mut read: Read,
+        earlier: Earlier,
+    ) {
+        let replayed: HashSet<PoolId> = earlier.keys().map(|(pool, _)| *pool).collect();
+        read.loaded.earlier = earlier;
+        for (jobs, decided) in &mut batch {
+            if replayed.contains(&jobs.id) {
+                *decided = self.knowledge.decide(jobs, &read);
+            }
+        }
+        self.write(courier, batch);
+    }
+
+    /// Sorts out what came of a write: callers can be told, or a pool must be done again.
+    fn settle(&mut self, courier: Courier, mut sent: Sent, saved: Saved) {
+        self.finish(courier);
+        self.report(&sent);
         self.knowledge.memory.confirm();
         let is_done =
             |jobs: &PoolJobs| saved.pools.contains(&jobs.id) || !sent.pools.contains(&jobs.id);
+        let batch = std::mem::take(&mut sent.batch);
         let (done, lost): (Batch, Batch) = batch.into_iter().partition(|(jobs, _)| is_done(jobs));
+        self.settled.extend(done);
         if !lost.is_empty() {
             self.learn_from(&lost, saved.met_earlier_key);
+            self.try_again(jobs_of(lost));
         }
-        (done, lost.into_iter().map(|(jobs, _)| jobs).collect())
+    }
+
+    /// A write came through: counts it, and tells of pools that have grown. Nothing waits for that,
+    /// and nobody may be listening.
+    fn report(&self, sent: &Sent) {
+        if sent.pools.is_empty() {
+            return;
+        }
+        let jobs: usize = sent.batch.iter().map(|(it, _)| it.envelopes.len()).sum();
+        metrics::histogram!("credit_ledger_batch_commands").record(jobs as f64);
+        let seconds = sent.at.elapsed().as_secs_f64();
+        metrics::histogram!("credit_ledger_commit_seconds").record(seconds);
+        metrics::counter!("credit_ledger_due_events_total").increment(sent.due_events as u64);
+        for pool in &sent.grown {
+            let _ = self.grown.send(*pool);
+        }
     }
 
     /// Somebody else wrote these pools, or a key of theirs had been used before.
@@ -366,56 +364,43 @@ impl Lane {
             return;
         }
         metrics::counter!("credit_ledger_lane_conflicts_total").increment(count);
+        for (jobs, _) in lost {
+            self.knowledge.contend(jobs.id);
+        }
         if !self.knowledge.is_wary() && lost.iter().any(|(_, decided)| decided.is_guess) {
             self.knowledge.memory.mistrust();
             self.desk.doubt_all();
         }
     }
 
-    /// Does pools again that lost a race to another writer.
-    async fn retry(&mut self, mut pools: Vec<PoolJobs>) {
-        for _ in 1..ATTEMPTS {
-            if pools.is_empty() {
-                return;
+    /// Puts jobs back that have to be done again.
+    fn try_again(&mut self, pools: Vec<PoolJobs>) {
+        for mut jobs in pools {
+            jobs.attempts += 1;
+            if jobs.attempts < ATTEMPTS {
+                self.desk.put_back(jobs);
+                continue;
             }
-            pools = self.attempt(pools).await;
+            tracing::warn!(
+                lane = self.number,
+                "other writers were in the way for too long"
+            );
+            fail(vec![jobs], &LaneError::Unavailable);
         }
-        tracing::warn!(
-            lane = self.number,
-            "other writers were in the way for too long"
-        );
-        fail(pools, &LaneError::Unavailable);
-    }
-
-    /// One go at pools under their row locks. Gives those that have to be tried again.
-    async fn attempt(&mut self, pools: Vec<PoolJobs>) -> Vec<PoolJobs> {
-        let decided = match self.read_and_decide(&pools, true).await {
-            Ok(decided) => decided,
-            Err(error) => return self.give_up(pools, error),
-        };
-        let mut batch: Batch = pools.into_iter().zip(decided).collect();
-        let (writes, sent) = self.send_off(&mut batch);
-        let sent = Sent { batch, ..sent };
-        let saved = match self.idle.last_mut() {
-            Some(writer) => {
-                let writing = timeout(STEP_TIMEOUT, writer.write(writes.unwrap_or_default()));
-                writing
-                    .await
-                    .unwrap_or_else(|_| Err(StoreError::timed_out()))
-            }
-            None => Err(StoreError::timed_out()),
-        };
-        let (done, lost) = self.split(sent, saved);
-        tell(done);
-        lost
     }
 
     /// Nothing or something unknown was written: who is in the way is waited out, anything else
     /// is answered. The connection is not used again: locks and transaction end with it.
-    fn give_up(&mut self, pools: Vec<PoolJobs>, error: StoreError) -> Vec<PoolJobs> {
+    fn give_up(&mut self, courier: Courier, pools: Vec<PoolJobs>, error: StoreError) {
+        self.finish(courier);
         self.distrust_all();
         let answer = match &error {
-            StoreError::Contended(_) => return pools,
+            StoreError::Contended(_) => {
+                for jobs in &pools {
+                    self.knowledge.contend(jobs.id);
+                }
+                return self.try_again(pools);
+            }
             StoreError::Unavailable(_) => LaneError::Unavailable,
             StoreError::Conflict { .. }
             | StoreError::Corrupt { .. }
@@ -429,7 +414,6 @@ impl Lane {
             "a batch failed"
         );
         fail(pools, &answer);
-        Vec::new()
     }
 
     /// What is written and what is not is unknown: everything is read anew, by a new connection.
@@ -438,6 +422,10 @@ impl Lane {
         self.knowledge.memory = Memory::default();
         self.desk.doubt_all();
     }
+}
+
+fn jobs_of(batch: Batch) -> Vec<PoolJobs> {
+    batch.into_iter().map(|(jobs, _)| jobs).collect()
 }
 
 /// Tells callers what came of their jobs. Nobody may be waiting any more: the write stands.

@@ -9,12 +9,13 @@
 mod batch;
 mod bench;
 mod desk;
+mod errands;
 mod knowledge;
 mod lane;
 mod memory;
 mod needs;
-mod reading;
 mod reply;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,12 +15,14 @@ const AT_WORK: TimeDelta = TimeDelta::seconds(60);
 pub(super) fn needs(pools: &[PoolJobs], horizon: Time) -> BatchKey {
     let mut batch = BatchKey {
         pools: Vec::with_capacity(pools.len()),
+        locked: false,
         horizon,
         holders: Vec::new(),
         holds: Vec::new(),
         debits: Vec::new(),
         runs: Vec::new(),
         buyers: Vec::new(),
+        with_keys: false,
         keys: Vec::new(),
         references: Vec::new(),
     };

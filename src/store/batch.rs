@@ -5,7 +5,8 @@
 //! what was read, and every entry moves `seq`: so no other replica's entry can have been missed
 //! (invariant ordered). Entries and pool are written by one statement, which is its own
 //! transaction: both are there or neither, and nothing stays open when a connection is cut. A pool
-//! that lost such a race is read again under its row lock, so that nobody starves.
+//! that lost such a race is read and written under its row lock for a while, where the writers take
+//! turns, so that nobody starves.
 //!
 //! Whether an idempotency key was used before is not asked beforehand, because hardly any was: the
 //! journal takes a key once for a pool, so an entry with an earlier key is refused with all that
@@ -37,6 +38,9 @@ use crate::ledger::{Along, Entry, IdempotencyKey, Label, Pool, PoolId, Time};
 pub struct BatchKey {
     /// The pools, each once.
     pub pools: Vec<PoolId>,
+    /// Whether their rows are locked until the next [`Writer::write`]: for pools that others write,
+    /// too. What is read is then the row as it is once it is locked.
+    pub locked: bool,
     /// The open holds of a pool are read along if one of them expires before this, on the pool's
     /// own clock.
     pub horizon: Time,
@@ -50,6 +54,8 @@ pub struct BatchKey {
     pub runs: Vec<(PoolId, Label)>,
     /// Pools whose purchases are read along: something is taken or given back.
     pub buyers: Vec<PoolId>,
+    /// Whether its keys are looked up.
+    pub with_keys: bool,
     /// The idempotency keys its commands carry.
     pub keys: Vec<(PoolId, IdempotencyKey)>,
     /// The payment references of its purchases.
@@ -116,14 +122,20 @@ impl Writer {
     /// that is missed here was appended later, and moved the `seq` that the write compares.
     ///
     /// # Errors
-    /// The database is away or a row is corrupt.
-    pub async fn load(&mut self, batch: &BatchKey, with_keys: bool) -> Result<Loaded, StoreError> {
-        let loaded = load(&mut self.connection, batch).await?;
-        if with_keys {
-            self.with_earlier(loaded, &batch.keys).await
-        } else {
-            Ok(loaded)
+    /// The database is away or a row is corrupt. The writer must then be dropped, and its locks
+    /// with it.
+    pub async fn load(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
+        if batch.locked {
+            self.connection.execute("BEGIN").await?;
+            self.locked = true;
         }
+        let mut loaded = load(&mut self.connection, batch).await?;
+        self.used_at = Instant::now();
+        if batch.with_keys {
+            loaded.earlier = self.find_earlier(&batch.keys).await?;
+            loaded.knows_keys = true;
+        }
+        Ok(loaded)
     }
 
     /// Whether the connection is still there, asked if it was idle.
@@ -147,39 +159,8 @@ impl Writer {
         load_earlier(&mut self.connection, keys).await
     }
 
-    async fn with_earlier(
-        &mut self,
-        loaded: Loaded,
-        keys: &[(PoolId, IdempotencyKey)],
-    ) -> Result<Loaded, StoreError> {
-        Ok(Loaded {
-            earlier: self.find_earlier(keys).await?,
-            knows_keys: true,
-            ..loaded
-        })
-    }
-
-    /// As [`Self::load`] with all keys, under the row locks of the pools until the next
-    /// [`Self::write`]: for pools that were not written. The locks are taken in id order, so two
-    /// replicas cannot deadlock.
-    ///
-    /// # Errors
-    /// The database is away or a row is corrupt. The writer must then be dropped, and its locks
-    /// with it.
-    pub async fn lock(&mut self, batch: &BatchKey) -> Result<Loaded, StoreError> {
-        self.connection.execute("BEGIN").await?;
-        self.locked = true;
-        let ids: Vec<Uuid> = batch.pools.iter().map(|pool| pool.uuid()).collect();
-        sqlx::query("SELECT FROM pools WHERE pool_id = ANY($1) ORDER BY pool_id FOR UPDATE")
-            .bind(ids)
-            .execute(&mut self.connection)
-            .await?;
-        // A later statement than the one that waited for the locks sees what was written meanwhile.
-        let loaded = load(&mut self.connection, batch).await?;
-        self.with_earlier(loaded, &batch.keys).await
-    }
-
-    /// Appends entries and saves their pools, in one transaction for each kind of book.
+    /// Appends entries and saves their pools, in one transaction for each kind of book, or for all
+    /// that was read under locks.
     ///
     /// # Errors
     /// The database is away: whether the write happened is then unknown.
@@ -192,16 +173,20 @@ impl Writer {
                 .map_err(StoreError::from)
             {
                 Ok(saved) => all.pools.extend(saved.into_iter().map(PoolId::from)),
-                // The statement wrote nothing. Under locks the keys were read, so that cannot be.
-                Err(StoreError::Conflict { constraint })
-                    if constraint == KEY_CONSTRAINT && !self.locked =>
-                {
+                // The statement wrote nothing.
+                Err(StoreError::Conflict { constraint }) if constraint == KEY_CONSTRAINT => {
                     all.met_earlier_key = true;
+                    if self.locked {
+                        // Nor did those before it in the same transaction.
+                        all.pools.clear();
+                        break;
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
         if std::mem::take(&mut self.locked) {
+            // One that failed is rolled back by this.
             self.connection.execute("COMMIT").await?;
         }
         self.used_at = Instant::now();
@@ -224,6 +209,12 @@ async fn load(connection: &mut PgConnection, batch: &BatchKey) -> Result<Loaded,
 fn reading_pools(selecting: &str) -> String {
     format!("{selecting} WHERE p.pool_id = ANY($1)")
 }
+
+/// Locks are taken in id order, as everywhere: two replicas cannot deadlock.
+static LOCKING_POOLS: LazyLock<String> = LazyLock::new(|| {
+    let reading = reading_pools(&SELECTING_POOLS_ALONE);
+    format!("{reading} ORDER BY p.pool_id FOR UPDATE OF p")
+});
 
 static READING_POOLS: LazyLock<String> = LazyLock::new(|| reading_pools(&SELECTING_POOLS_ALONE));
 static READING_POOLS_ALONG: LazyLock<String> = LazyLock::new(|| {
@@ -255,10 +246,19 @@ async fn load_pools(
             .map(|stored| stored.map(|stored| (stored.pool.id, stored)))
             .collect()
     };
-    if batch.holders.is_empty() && batch.buyers.is_empty() {
-        let read = sqlx::query(READING_POOLS.as_str()).bind(ids(&batch.pools));
+    let needs_nothing = batch.holders.is_empty() && batch.buyers.is_empty();
+    if needs_nothing || batch.locked {
+        let reading: &'static str = match batch.locked {
+            true => &LOCKING_POOLS,
+            false => &READING_POOLS,
+        };
+        let read = sqlx::query(reading).bind(ids(&batch.pools));
         let pools = by_id(read.fetch_all(&mut *connection).await?)?;
-        if !pools.values().any(|it| it.needs_more(batch.horizon)) {
+        // Under locks, a clock may be of a moment before what was waited for.
+        let needs_more = |it: &StoredPool| {
+            it.needs_more(batch.horizon) || batch.locked && it.clock_now.is_some()
+        };
+        if needs_nothing && !pools.values().any(needs_more) {
             return Ok(pools);
         }
     }
