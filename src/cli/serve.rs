@@ -66,7 +66,7 @@ pub struct Service {
     clock: Clock,
     to_lanes: Lanes,
     migrate: bool,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -175,7 +175,7 @@ impl Service {
     /// The listener failed, or the private Postgres does not stop.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.stop.send(true);
-        self.server.await.context("the listener panicked")??;
+        self.server.await.context("the listener panicked")?;
         let rest = async {
             for job in self.jobs {
                 let _ = job.await;

@@ -7,11 +7,9 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
@@ -21,7 +19,6 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValu
 use axum::http::{HeaderName, Method};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
 use tower_service::Service;
 use tracing::Instrument;
@@ -61,7 +58,8 @@ impl Around {
         }
     }
 
-    async fn answer(mut self, mut request: Request) -> Response {
+    /// Answers a request.
+    pub async fn answer(mut self, mut request: Request) -> Response {
         let started = Instant::now();
         let id = identify(&mut request);
         let method = method_label(request.method());
@@ -92,20 +90,6 @@ impl Around {
         }
         count(method, route, response.status().as_u16(), started);
         response
-    }
-}
-
-impl Service<Request> for Around {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        Box::pin(self.clone().answer(request).map(Ok))
     }
 }
 
@@ -256,9 +240,10 @@ impl Figures {
 
 #[cfg(test)]
 mod tests {
-    use axum::ServiceExt;
+    use std::future::pending;
 
     use super::*;
+    use crate::http::server::listen;
 
     fn request(id: Option<&[u8]>) -> Request {
         let mut request = Request::new(Body::empty());
@@ -289,7 +274,7 @@ mod tests {
             panic!("pool 7")
         }
         let routes = axum::Router::new().route("/panics", axum::routing::get(panics));
-        let service = Around::new(routes, ["/panics".to_owned()]).into_make_service();
+        let service = Around::new(routes, ["/panics".to_owned()]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port");
@@ -297,7 +282,7 @@ mod tests {
             "http://{}/panics",
             listener.local_addr().expect("an address")
         );
-        tokio::spawn(async move { axum::serve(listener, service).await });
+        tokio::spawn(async move { listen(listener, &service, pending()).await });
         let _ = rustls::crypto::ring::default_provider().install_default();
         for _ in 0..2 {
             let reply = reqwest::get(&url).await.expect("an answer");
