@@ -65,7 +65,7 @@ pub struct Config {
     pub listen_addr: SocketAddr,
     /// `OPERATOR_KEY`, default none: printable ASCII, best [`OPERATOR_KEY_MIN_CHARS`] or more.
     pub operator_key: Option<Secret>,
-    /// `LANES`, default 1: writers, each with two database connections of its own (1–64).
+    /// `LANES`, default 1: writers, each with up to five database connections of its own (1–64).
     pub lanes: usize,
     /// `BATCH_LIMIT`, default 1000: most commands in one commit (1–10,000).
     pub batch_limit: usize,

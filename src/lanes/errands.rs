@@ -145,19 +145,21 @@ impl Courier {
     /// A connection that was cut is replaced, once: nothing was written yet.
     async fn read_wanted(&mut self, wanted: &Wanted) -> Result<Read, StoreError> {
         let was_connected = self.writer.is_some();
-        match self.try_to_read(wanted).await {
-            Err(StoreError::Unavailable(_)) if was_connected && self.writer.is_some() => {
+        let reading = timeout(STEP_TIMEOUT, self.try_to_read(wanted)).await;
+        match reading {
+            Ok(Err(StoreError::Unavailable(_))) if was_connected && self.writer.is_some() => {
                 self.writer = None;
-                self.try_to_read(wanted).await
+                in_time(self.try_to_read(wanted)).await
             }
-            read => read,
+            Ok(read) => read,
+            Err(_) => Err(StoreError::timed_out()),
         }
     }
 
     async fn try_to_read(&mut self, wanted: &Wanted) -> Result<Read, StoreError> {
         let writer = self.connected().await?;
-        let loaded = in_time(writer.load(&wanted.batch)).await?;
-        in_time(wanted.beside(&self.store, loaded)).await
+        let loaded = writer.load(&wanted.batch).await?;
+        wanted.beside(&self.store, loaded).await
     }
 }
 

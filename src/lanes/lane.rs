@@ -129,7 +129,7 @@ impl Lane {
     fn send(&mut self) -> bool {
         let jobs = self.desk.jobs();
         let remembered = self.traffic.of(Way::Remembered);
-        if !remembered.admits(Way::Remembered, jobs) && !self.desk.may_wait() {
+        if !remembered.may_admit(Way::Remembered, jobs) && !self.desk.may_wait() {
             return false;
         }
         let mut free = self.desk.free(&self.busy, &self.knowledge);
@@ -177,8 +177,8 @@ impl Lane {
         self.under_way.push(reading);
     }
 
-    /// Writes a batch, and remembers its pools as they will be. Whose turn it is always has something
-    /// to do: to end it.
+    /// Writes a batch, and remembers its pools as they will be. Whose turn it is always has
+    /// something to do: to end it.
     fn write(&mut self, courier: Courier, mut batch: Batch) {
         let (writes, sent) = self.put_up(&mut batch, courier.way);
         if writes.is_none() && courier.way != Way::InTurn {

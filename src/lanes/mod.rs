@@ -79,7 +79,7 @@ struct Envelope {
 /// How many lanes, and their bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneLimits {
-    /// Writers, each with two connections of its own.
+    /// Writers, each with up to five connections of its own.
     pub lanes: usize,
     /// The most jobs in one commit.
     pub batch: usize,

@@ -53,9 +53,14 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Whether a batch of so many jobs is sent now.
+    /// Whether a batch of so many jobs, which are all there are, is sent now.
     pub fn admits(&mut self, way: Way, jobs: usize) -> bool {
         self.crowd = self.crowd.max(self.jobs + jobs);
+        self.may_admit(way, jobs)
+    }
+
+    /// Whether a batch of so many jobs could be sent now.
+    pub const fn may_admit(&self, way: Way, jobs: usize) -> bool {
         let is_part = jobs * PARTS >= self.crowd;
         jobs > 0 && (self.batches == 0 || is_part && self.batches < way.limit())
     }

@@ -256,6 +256,43 @@ async fn what_was_decided_behind_a_write_that_came_too_late_is_decided_again() {
 }
 
 #[tokio::test]
+async fn a_pool_that_waits_for_its_turn_holds_up_no_other() {
+    let (here, there) = two().await;
+    let mut watcher = here.database.connect().await;
+    let mut locker = locked_pool(&here).await;
+    // One of the two comes too late, and is in turn from now on.
+    let meet = async {
+        until_blocked(&mut watcher, 2).await;
+        locker.execute("ROLLBACK").await.expect("it is free again");
+    };
+    let debits = join(here.debit(POOL, json!(1)), there.debit(POOL, json!(1)));
+    let ((first, second), ()) = join(debits, meet).await;
+    first.expect(201);
+    second.expect(201);
+
+    let lock = "BEGIN; SELECT FROM pools FOR UPDATE";
+    locker.execute(lock).await.expect("it is locked");
+    let others = async {
+        until_blocked(&mut watcher, 2).await;
+        // Of both lanes.
+        for number in 0..8 {
+            let pool = format!("workspace:other-{number}");
+            let put = here.put_pool(&pool, json!({"plan": "free"}));
+            put.await.expect(201);
+            here.debit(&pool, json!(1)).await.expect(201);
+            here.debit(&pool, json!(1)).await.expect(201);
+        }
+        locker.execute("ROLLBACK").await.expect("it is free again");
+    };
+    let debits = join(here.debit(POOL, json!(1)), there.debit(POOL, json!(1)));
+    let ((first, second), ()) = join(debits, others).await;
+    first.expect(201);
+    second.expect(201);
+    assert_eq!(here.balance(POOL).await["available"], 95);
+    here.verify().await;
+}
+
+#[tokio::test]
 async fn what_was_decided_behind_a_write_that_was_cut_off_is_decided_on_what_is_there() {
     let app = TestApp::start().await;
     let mut watcher = app.database.connect().await;

@@ -61,6 +61,42 @@ async fn a_pool_of_a_hundred_is_spent_exactly_by_256_debits_through_two_services
 }
 
 #[tokio::test]
+async fn a_service_that_is_killed_while_it_has_its_turn_leaves_the_pool_to_the_other() {
+    let (database, services, clients) = two().await;
+    let [killed, _left] = services;
+    let put = json!({"plan": "enterprise", "monthly_allowance": 1_000_000});
+    clients[0].put_pool("workspace:hot", put).await.expect(201);
+    // What the killed one does not answer is asked of the other, with the same key.
+    let debit = async |number: usize| {
+        let key = format!("debit-{number}");
+        let debit = clients[0].post("/v1/pools/workspace:hot/debits").key(&key);
+        let answer = debit.json(&json!({"credits": 1})).try_send().await;
+        if !answer.is_ok_and(|reply| reply.status == 201) {
+            debit_until_answered(&clients[1], number).await.expect(201);
+        }
+    };
+    let caller = async |first: usize| {
+        for number in first..first + 20 {
+            debit(number).await;
+            debit_until_answered(&clients[1], 10_000 + number)
+                .await
+                .expect(201);
+        }
+    };
+    let callers = join_all((0..16).map(|caller_number| caller(caller_number * 100)));
+    let kill = async {
+        let left = |balance: serde_json::Value| balance["available"].as_i64();
+        while left(clients[1].balance("workspace:hot").await) > Some(1_000_000 - 100) {}
+        killed.kill().await;
+    };
+    futures_util::future::join(callers, kill).await;
+    let left = clients[1].balance("workspace:hot").await;
+    assert_eq!(left["available"], 1_000_000 - 16 * 20 * 2);
+    let (code, printed) = verify(&database.url).await;
+    assert_eq!(code, Some(0), "{printed}");
+}
+
+#[tokio::test]
 async fn one_key_through_two_services_books_once() {
     let (database, _services, clients) = two().await;
     clients[0]
