@@ -109,10 +109,14 @@ impl PoolJobs {
 
     /// Hands jobs over to others of the same pool, up to the first that is not wanted.
     pub fn hand_over(&mut self, others: &mut Self, is_wanted: impl Fn(&Envelope) -> bool) {
-        let wanted = self.envelopes.iter().take_while(|it| is_wanted(it)).count();
-        for envelope in self.envelopes.drain(..wanted) {
+        let mut envelopes = std::mem::take(&mut self.envelopes).into_iter().peekable();
+        while let Some(envelope) = envelopes.next_if(&is_wanted) {
             others.push(envelope);
         }
+        let (id, attempts) = (self.id, self.attempts);
+        *self = Self::new(id);
+        self.attempts = attempts;
+        envelopes.for_each(|envelope| self.push(envelope));
     }
 
     /// The job that came last.

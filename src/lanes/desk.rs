@@ -95,7 +95,7 @@ impl Desk {
         way: Way,
         busy: &HashSet<PoolId>,
         knowledge: &Knowledge,
-    ) -> impl Iterator<Item = (PoolJobs, Option<Decided>)> {
+    ) -> Vec<(PoolJobs, Option<Decided>)> {
         let mut taken = Vec::new();
         for group in std::mem::take(self).groups {
             if group.way(busy, knowledge) == Some(way) {
@@ -104,7 +104,7 @@ impl Desk {
                 self.put(group);
             }
         }
-        taken.into_iter()
+        taken
     }
 
     /// Lets the jobs on a pool that has just been read be joined by those that came meanwhile, up
@@ -164,3 +164,6 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,7 @@ impl Lane {
 
     fn send_off(&mut self, way: Way) -> bool {
         let taken = self.desk.take(way, &self.busy, &self.knowledge);
-        let (pools, decided): (Vec<PoolJobs>, Vec<Option<Decided>>) = taken.unzip();
+        let (pools, decided): (Vec<PoolJobs>, Vec<Option<Decided>>) = taken.into_iter().unzip();
         if pools.is_empty() {
             return false;
         }

@@ -1,0 +1,132 @@
+//! In which order jobs leave the desk.
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::Clock;
+use crate::lanes::{Job, LaneError, Reply};
+use crate::ledger::{Actor, Attribution, Command, Credits, Debit, Mode, TenantId};
+
+type Caller = oneshot::Receiver<Result<Reply, LaneError>>;
+
+/// A job on the pool and who waits for it.
+fn job(pool: &str, command: Command) -> (Envelope, Caller) {
+    let tenant = TenantId::from(Uuid::from_u128(7));
+    let pool = pool.parse().expect("a good name");
+    let id = PoolId::of(tenant, &pool);
+    let (answer, caller) = oneshot::channel();
+    let job = Job {
+        tenant,
+        pool,
+        actor: Actor::default(),
+        command,
+        dry_run: false,
+    };
+    (Envelope { id, job, answer }, caller)
+}
+
+fn debit(credits: u32) -> Command {
+    Command::Debit(Box::new(Debit {
+        credits: Some(Credits::whole(credits)),
+        round: None,
+        mode: Mode::Strict,
+        attribution: Attribution::default(),
+        metadata: None,
+    }))
+}
+
+/// A desk with these commands on one pool.
+fn desk_with(commands: &[Command]) -> (Desk, Knowledge, Vec<Caller>) {
+    let (mut desk, mut knowledge) = (Desk::default(), Knowledge::new(Clock::System));
+    let mut callers = Vec::new();
+    for command in commands {
+        let (envelope, caller) = job("workspace:w", command.clone());
+        desk.take_up(envelope, &mut knowledge);
+        callers.push(caller);
+    }
+    (desk, knowledge, callers)
+}
+
+/// What the jobs debit; of others, nothing.
+fn debited(jobs: &PoolJobs) -> Vec<Option<Credits>> {
+    let credits = |envelope: &Envelope| match &envelope.job.command {
+        Command::Debit(debit) => debit.credits,
+        _ => None,
+    };
+    jobs.envelopes.iter().map(credits).collect()
+}
+
+fn whole<const N: usize>(credits: [u32; N]) -> [Option<Credits>; N] {
+    credits.map(|credits| Some(Credits::whole(credits)))
+}
+
+fn taken(desk: &mut Desk, way: Way, knowledge: &Knowledge) -> Vec<PoolJobs> {
+    let taken = desk.take(way, &HashSet::new(), knowledge);
+    taken.into_iter().map(|(jobs, _)| jobs).collect()
+}
+
+#[test]
+fn a_pool_that_is_busy_is_not_sent() {
+    let (mut desk, knowledge, _callers) = desk_with(&[debit(1)]);
+    let busy = HashSet::from([desk.groups[0].jobs.id]);
+    assert_eq!(desk.free(&busy, &knowledge), ByWay::default());
+    assert_eq!(desk.take(Way::Read, &busy, &knowledge).len(), 0);
+    assert_eq!(*desk.free(&HashSet::new(), &knowledge).of(Way::Read), 1);
+    assert_eq!((desk.jobs(), desk.may_wait()), (1, true));
+}
+
+#[test]
+fn a_pool_that_others_write_waits_for_its_turn() {
+    let (mut desk, mut knowledge, _callers) = desk_with(&[debit(1)]);
+    knowledge.contend(desk.groups[0].jobs.id);
+    assert_eq!(taken(&mut desk, Way::Read, &knowledge).len(), 0);
+    assert_eq!(taken(&mut desk, Way::InTurn, &knowledge).len(), 1);
+    assert_eq!((desk.jobs(), desk.groups.len()), (0, 0));
+}
+
+#[test]
+fn debits_join_those_that_were_read_up_to_what_must_be_read_for_itself() {
+    let all = [debit(1), debit(2), Command::Advance, debit(3)];
+    let (mut desk, mut knowledge, mut callers) = desk_with(&all);
+    let (first, caller) = job("workspace:w", debit(9));
+    let mut read = PoolJobs::new(first.id);
+    read.push(first);
+    callers.push(caller);
+    desk.join(&mut read);
+    assert_eq!(debited(&read), whole([9, 1, 2]));
+    let left = &desk.groups[0].jobs;
+    assert_eq!(debited(left), [None, Some(Credits::whole(3))]);
+    assert_eq!(desk.jobs(), 2);
+
+    // Where all join, the pool leaves the desk: the next debit may be decided on what is remembered.
+    let (envelope, caller) = job("workspace:other", debit(4));
+    let mut others = PoolJobs::new(envelope.id);
+    desk.take_up(envelope, &mut knowledge);
+    callers.push(caller);
+    desk.join(&mut others);
+    assert_eq!(debited(&others), whole([4]));
+    assert_eq!((desk.jobs(), desk.groups.len()), (2, 1));
+}
+
+#[test]
+fn what_must_be_done_again_comes_before_what_came_after_it() {
+    let (mut desk, mut knowledge, mut callers) = desk_with(&[debit(1), debit(2)]);
+    let mut lost = taken(&mut desk, Way::Read, &knowledge);
+    let (envelope, caller) = job("workspace:w", debit(3));
+    desk.take_up(envelope, &mut knowledge);
+    callers.push(caller);
+    desk.put_back(lost.remove(0));
+    let again = taken(&mut desk, Way::Read, &knowledge);
+    assert_eq!(debited(&again[0]), whole([1, 2, 3]));
+    assert_eq!((again.len(), desk.jobs()), (1, 0));
+}
+
+#[test]
+fn a_job_that_nobody_waits_for_never_begins() {
+    let (mut desk, mut knowledge, callers) = desk_with(&[]);
+    let (envelope, caller) = job("workspace:w", debit(1));
+    drop((caller, callers));
+    desk.take_up(envelope, &mut knowledge);
+    assert_eq!(desk.jobs(), 0);
+}
