@@ -101,7 +101,7 @@ impl Desk {
             if group.way(busy, knowledge) == Some(way) {
                 taken.push((group.jobs, group.decided));
             } else {
-                self.put(group);
+                self.put(group.jobs, group.decided);
             }
         }
         taken
@@ -137,15 +137,20 @@ impl Desk {
             self.may_wait = true;
             return;
         }
-        let decided = None;
-        self.put(Group { jobs, decided });
+        self.put(jobs, None);
     }
 
-    fn put(&mut self, group: Group) {
-        self.jobs += group.jobs.envelopes.len();
-        self.may_wait |= group.decided.is_none();
-        self.places.insert(group.jobs.id, self.groups.len());
-        self.groups.push(group);
+    /// Whether there are jobs on this pool.
+    pub fn has(&self, pool: PoolId) -> bool {
+        self.places.contains_key(&pool)
+    }
+
+    /// Puts jobs on a pool down that has none here.
+    pub fn put(&mut self, jobs: PoolJobs, decided: Option<Decided>) {
+        self.jobs += jobs.envelopes.len();
+        self.may_wait |= decided.is_none();
+        self.places.insert(jobs.id, self.groups.len());
+        self.groups.push(Group { jobs, decided });
     }
 
     /// What was decided on a pool was decided on a wrong guess.

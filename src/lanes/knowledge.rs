@@ -103,7 +103,12 @@ impl Knowledge {
             return false;
         };
         let (version, catalogue) = catalogue;
-        decided.used = Some((job.tenant, *version));
+        let used = (job.tenant, *version);
+        if decided.used.is_some_and(|before| before != used) {
+            // The jobs before it were decided with another one: the write can only compare one.
+            return false;
+        }
+        decided.used = Some(used);
         let first = decided.answers.len();
         let ground = Ground {
             loaded: &Loaded::default(),

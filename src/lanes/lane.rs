@@ -294,10 +294,27 @@ impl Lane {
             .flat_map(|(jobs, decided)| jobs.unbooked_keys(decided))
             .collect();
         if keys.is_empty() {
-            return self.write(courier, batch);
+            return self.pass_on(courier, batch);
         }
         let recognising = courier.recognise(batch, read, keys);
         self.under_way.push(recognising);
+    }
+
+    /// Writes what was decided on what was read. A few jobs go with the next batch of debits on
+    /// remembered pools: a write of their own would cost as much as that one.
+    fn pass_on(&mut self, courier: Courier, batch: Batch) {
+        let is_alone = |(jobs, decided): &(PoolJobs, Decided)| {
+            decided.written_book().is_some() && !self.desk.has(jobs.id)
+        };
+        let debits = self.traffic.of(Way::Remembered);
+        let rides_along = courier.way == Way::Read && debits.are_few(courier.jobs);
+        if !rides_along || !batch.iter().all(is_alone) {
+            return self.write(courier, batch);
+        }
+        self.finish(courier);
+        for (jobs, decided) in batch {
+            self.desk.put(jobs, Some(decided));
+        }
     }
 
     /// Pools that have one of the keys are decided again (exactly-once).
@@ -315,7 +332,7 @@ impl Lane {
                 *decided = self.knowledge.decide(jobs, &read);
             }
         }
-        self.write(courier, batch);
+        self.pass_on(courier, batch);
     }
 
     /// Sorts out what came of a write: callers can be told, or a pool must be done again.

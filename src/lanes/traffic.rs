@@ -61,8 +61,13 @@ impl Traffic {
 
     /// Whether a batch of so many jobs could be sent now.
     pub const fn may_admit(&self, way: Way, jobs: usize) -> bool {
-        let is_part = jobs * PARTS >= self.crowd;
-        jobs > 0 && (self.batches == 0 || is_part && self.batches < way.limit())
+        let goes_along = self.batches < way.limit() && !self.are_few(jobs);
+        jobs > 0 && (self.batches == 0 || goes_along)
+    }
+
+    /// Whether so many jobs are too few for a batch of their own beside those there lately were.
+    pub const fn are_few(&self, jobs: usize) -> bool {
+        jobs * PARTS < self.crowd
     }
 
     /// A batch was sent.

@@ -1,12 +1,18 @@
 //! In which order jobs leave the desk.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::*;
 use crate::clock::Clock;
+use crate::lanes::knowledge::Read;
 use crate::lanes::{Job, LaneError, Reply};
-use crate::ledger::{Actor, Attribution, Command, Credits, Debit, Mode, TenantId};
+use crate::ledger::{
+    Actor, Attribution, Catalogue, Command, Credits, Debit, Mode, PoolName, PutPool, TenantId,
+};
+use crate::store::Loaded;
 
 type Caller = oneshot::Receiver<Result<Reply, LaneError>>;
 
@@ -74,6 +80,49 @@ fn a_pool_that_is_busy_is_not_sent() {
     assert_eq!(desk.take(Way::Read, &busy, &knowledge).len(), 0);
     assert_eq!(*desk.free(&HashSet::new(), &knowledge).of(Way::Read), 1);
     assert_eq!((desk.jobs(), desk.may_wait()), (1, true));
+}
+
+/// A lane that remembers the pool and knows its tenant's catalogue.
+fn knowing(version: i64) -> Knowledge {
+    let clock = Clock::System;
+    let (tenant, name) = (TenantId::from(Uuid::from_u128(7)), "workspace:w");
+    let name: PoolName = name.parse().expect("a good name");
+    let catalogue = Arc::new(Catalogue::initial(clock.now()));
+    let put = PutPool {
+        plan: "pro".parse().ok(),
+        ..PutPool::default()
+    };
+    let names = (PoolId::of(tenant, &name), tenant, name);
+    let made = put.create(names, &catalogue, Actor::default(), clock.now());
+    let mut knowledge = Knowledge::new(clock);
+    knowledge
+        .memory
+        .keep(Box::new(made.expect("a good request")));
+    knowledge.memory.confirm();
+    knowledge.learn(&Read {
+        loaded: Loaded::default(),
+        clocks: HashMap::new(),
+        catalogues: HashMap::from([(tenant, Some((version, catalogue)))]),
+    });
+    knowledge
+}
+
+#[test]
+fn debits_on_a_remembered_pool_need_no_read_as_long_as_the_catalogue_is_the_same() {
+    let mut desk = Desk::default();
+    let mut knowledge = knowing(1);
+    let mut callers = Vec::new();
+    let mut take_up = |desk: &mut Desk, knowledge: &mut Knowledge, credits| {
+        let (envelope, caller) = job("workspace:w", debit(credits));
+        desk.take_up(envelope, knowledge);
+        callers.push(caller);
+        let mut free = desk.free(&HashSet::new(), knowledge);
+        (*free.of(Way::Remembered), *free.of(Way::Read))
+    };
+    assert_eq!(take_up(&mut desk, &mut knowledge, 1), (1, 0));
+    assert_eq!(take_up(&mut desk, &mut knowledge, 2), (2, 0));
+    let mut later = knowing(2);
+    assert_eq!(take_up(&mut desk, &mut later, 3), (0, 3));
 }
 
 #[test]
