@@ -1,9 +1,9 @@
 //! The hot path: read the pools of a batch, then append entries and save the pools in one
 //! statement.
 //!
-//! No row is locked between the two. What is written counts only for pools whose `seq` is still
-//! what was read, and every entry moves `seq`: so no other replica's entry can have been missed
-//! (invariant ordered). Entries and pool are written by one statement, which is its own
+//! As a rule no row is locked between the two. What is written counts only for pools whose `seq` is
+//! still what was read, and every entry moves `seq`: so no other replica's entry can have been
+//! missed (invariant ordered). Entries and pool are written by one statement, which is its own
 //! transaction: both are there or neither, and nothing stays open when a connection is cut. A pool
 //! that lost such a race is read and written under its row lock for a while, where the writers take
 //! turns, so that nobody starves.
