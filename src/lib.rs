@@ -40,9 +40,10 @@
 //!
 //! No floats near an amount. No update of a journal row: corrections are entries. No row lock
 //! between read and write, but on pools that several replicas write at once; no transaction that a
-//! request could leave open. No timer that must fire for an answer to be right. No cache that an answer rests on: what a lane remembers of the
-//! pools it wrote last is a guess that its write checks, and whoever is refused is refused on what
-//! the database says. What is remembered of usage is a journal's past, which cannot change.
+//! request could leave open. No timer that must fire for an answer to be right. No cache that an
+//! answer rests on: what a lane remembers of the pools it wrote last is a guess that its write
+//! checks, and whoever is refused is refused on what the database says. What is remembered of usage
+//! is a journal's past, which cannot change.
 
 pub mod cli;
 pub mod clock;

@@ -4,8 +4,8 @@
 //! decided on it counts only if the write finds each pool at the entry that is remembered and its
 //! tenant's catalogue at the version that was used: the write compares both, for remembered pools
 //! as for pools just read. What books nothing has no write to check it, so it is never answered
-//! from here. Another writer makes guesses wrong; then nothing is recalled for a while, and what two
-//! replicas write in turn is not kept at all.
+//! from here. Another writer makes guesses wrong; then nothing is recalled for a while, and what
+//! two replicas write in turn is not kept at all.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

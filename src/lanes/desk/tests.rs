@@ -148,7 +148,7 @@ fn debits_join_those_that_were_read_up_to_what_must_be_read_for_itself() {
     assert_eq!(debited(left), [None, Some(Credits::whole(3))]);
     assert_eq!(desk.jobs(), 2);
 
-    // Where all join, the pool leaves the desk: the next debit may be decided on what is remembered.
+    // Where all join, the pool leaves the desk: the next debit may be decided at once.
     let (envelope, caller) = job("workspace:other", debit(4));
     let mut others = PoolJobs::new(envelope.id);
     desk.take_up(envelope, &mut knowledge);
