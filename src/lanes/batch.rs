@@ -119,6 +119,22 @@ impl PoolJobs {
         envelopes.for_each(|envelope| self.push(envelope));
     }
 
+    /// Drops jobs that nobody waits for any more: they never begin.
+    pub fn drop_abandoned(&mut self) {
+        self.envelopes
+            .retain(|envelope| !envelope.answer.is_closed());
+    }
+
+    /// Takes off those after so many, none of which booked anything, with what was decided on them.
+    pub fn split_off(&mut self, first: usize, decided: &mut Decided) -> Self {
+        decided.answers.truncate(first);
+        let mut rest = Self::new(self.id);
+        for envelope in self.envelopes.split_off(first) {
+            rest.push(envelope);
+        }
+        rest
+    }
+
     /// The job that came last.
     pub fn last(&self) -> Option<&Job> {
         self.envelopes.last().map(|envelope| &envelope.job)

@@ -89,7 +89,7 @@ impl Desk {
         free
     }
 
-    /// Takes those off the desk that go this way now.
+    /// Takes those off the desk that go this way now. What nobody waits for any more never begins.
     pub fn take(
         &mut self,
         way: Way,
@@ -97,11 +97,16 @@ impl Desk {
         knowledge: &Knowledge,
     ) -> Vec<(PoolJobs, Option<Decided>)> {
         let mut taken = Vec::new();
-        for group in std::mem::take(self).groups {
-            if group.way(busy, knowledge) == Some(way) {
-                taken.push((group.jobs, group.decided));
-            } else {
+        for mut group in std::mem::take(self).groups {
+            if group.way(busy, knowledge) != Some(way) {
                 self.put(group.jobs, group.decided);
+                continue;
+            }
+            if group.decided.is_none() {
+                group.jobs.drop_abandoned();
+            }
+            if !group.jobs.envelopes.is_empty() {
+                taken.push((group.jobs, group.decided));
             }
         }
         taken

@@ -10,9 +10,10 @@ use tokio::time::timeout;
 
 use super::batch::{Decided, PoolJobs};
 use super::knowledge::Read;
-use super::needs::needs;
+use super::needs::{horizon, needs};
 use super::traffic::Way;
-use crate::ledger::{ClockId, IdempotencyKey, PoolId, TenantId, Time};
+use crate::clock::Clock;
+use crate::ledger::{ClockId, IdempotencyKey, PoolId, TenantId};
 use crate::store::{BatchKey, Earlier, Loaded, Saved, Store, StoreError, Writer, Writes};
 
 /// How long one step in the database may take before its connection is given up.
@@ -67,6 +68,8 @@ pub(super) struct Courier {
     /// The pools of the batch, and with how many jobs it was sent off.
     pub pools: Vec<PoolId>,
     pub jobs: usize,
+    /// Whether there ever was a connection: before that nothing has begun.
+    pub was_connected: bool,
 }
 
 impl Courier {
@@ -74,10 +77,10 @@ impl Courier {
     pub fn read(
         mut self,
         pools: Vec<PoolJobs>,
-        horizon: Time,
+        clock: Clock,
         with_keys: bool,
     ) -> BoxFuture<'static, Landed> {
-        let mut wanted = Wanted::by(&pools, horizon);
+        let mut wanted = Wanted::by(&pools, clock);
         wanted.batch.with_keys = with_keys;
         wanted.batch.locked = self.way == Way::InTurn;
         Box::pin(async move {
@@ -139,6 +142,7 @@ impl Courier {
             Some(writer) => writer,
             None => self.store.writer().await?,
         };
+        self.was_connected = true;
         Ok(self.writer.insert(writer))
     }
 
@@ -173,20 +177,22 @@ struct Wanted {
     batch: BatchKey,
     tenants: Vec<(PoolId, TenantId)>,
     /// The test clocks of pools that would be made.
-    clocks: Vec<(PoolId, TenantId, ClockId)>,
+    test_clocks: Vec<(PoolId, TenantId, ClockId)>,
+    clock: Clock,
 }
 
 impl Wanted {
-    fn by(pools: &[PoolJobs], horizon: Time) -> Self {
+    fn by(pools: &[PoolJobs], clock: Clock) -> Self {
         let tenant = |jobs: &PoolJobs| Some((jobs.id, jobs.tenant()?));
-        let clock = |jobs: &PoolJobs| {
+        let test_clock = |jobs: &PoolJobs| {
             let (tenant, clock) = jobs.new_clock()?;
             Some((jobs.id, tenant, clock))
         };
         Self {
-            batch: needs(pools, horizon),
+            batch: needs(pools, horizon(clock.now())),
             tenants: pools.iter().filter_map(tenant).collect(),
-            clocks: pools.iter().filter_map(clock).collect(),
+            test_clocks: pools.iter().filter_map(test_clock).collect(),
+            clock,
         }
     }
 
@@ -202,7 +208,7 @@ impl Wanted {
             }
         }
         let mut clocks = HashMap::new();
-        for (pool, tenant, clock) in &self.clocks {
+        for (pool, tenant, clock) in &self.test_clocks {
             if loaded.pools.contains_key(pool) {
                 continue;
             }
@@ -214,6 +220,7 @@ impl Wanted {
             loaded,
             clocks,
             catalogues,
+            now: self.clock.now(),
         })
     }
 }

@@ -9,7 +9,7 @@ use super::batch::{Decided, Ground, PoolJobs};
 use super::memory::Memory;
 use super::needs::horizon;
 use crate::clock::Clock;
-use crate::ledger::{Catalogue, Command, PoolId, TenantId, Time};
+use crate::ledger::{Book, Catalogue, Command, PoolId, TenantId, Time};
 use crate::store::{Loaded, needs_along};
 
 /// The most tenants whose catalogues a lane keeps at hand.
@@ -28,6 +28,8 @@ pub(super) struct Read {
     pub clocks: HashMap<PoolId, Time>,
     /// What the tenants of the pools sell, as of the moment their pools were read.
     pub catalogues: HashMap<TenantId, Option<Versioned>>,
+    /// When all of it was there.
+    pub now: Time,
 }
 
 /// A tenant's catalogue and its version.
@@ -102,6 +104,11 @@ impl Knowledge {
         }) else {
             return false;
         };
+        let on_test_clock = |book: &Book| book.pool().test_clock.is_some();
+        if decided.book.as_deref().is_some_and(on_test_clock) {
+            // Its time is read.
+            return false;
+        }
         let (version, catalogue) = catalogue;
         let used = (job.tenant, *version);
         if decided.used.is_some_and(|before| before != used) {
@@ -125,16 +132,26 @@ impl Knowledge {
             self.catalogues.clear();
         }
         for (tenant, catalogue) in &read.catalogues {
-            match catalogue {
-                Some(catalogue) => self.catalogues.insert(*tenant, catalogue.clone()),
-                None => self.catalogues.remove(tenant),
+            let Some(catalogue) = catalogue else {
+                self.catalogues.remove(tenant);
+                continue;
             };
+            // What comes back later may have been read earlier.
+            let known = self.catalogues.get(tenant);
+            if known.is_none_or(|(version, _)| *version < catalogue.0) {
+                self.catalogues.insert(*tenant, catalogue.clone());
+            }
         }
     }
 
     /// Decides all jobs of a pool on what was read.
     pub fn decide(&self, jobs: &PoolJobs, read: &Read) -> Decided {
-        let Read { loaded, clocks, .. } = read;
+        let Read {
+            loaded,
+            clocks,
+            now,
+            ..
+        } = read;
         let stored = loaded.pools.get(&jobs.id);
         let clock = stored.map_or_else(|| clocks.get(&jobs.id).copied(), |it| it.clock_now);
         let Some(tenant) = jobs.tenant() else {
@@ -146,7 +163,7 @@ impl Knowledge {
         let ground = Ground {
             loaded,
             catalogue,
-            now: clock.unwrap_or_else(|| self.clock.now()),
+            now: clock.unwrap_or(*now),
         };
         let mut decided = jobs.decide(&ground);
         decided.used = Some((tenant, *version));

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -20,17 +20,16 @@ use super::desk::Desk;
 use super::errands::{Batch, Courier, Errand, Landed, Sent};
 use super::knowledge::{Knowledge, Read};
 use super::memory::Memory;
-use super::needs::horizon;
 use super::traffic::{ByWay, Traffic, Way};
 use super::{Envelope, LaneError};
 use crate::clock::Clock;
 use crate::ledger::{Book, Changed, PoolId};
-use crate::store::{
-    Earlier, Loaded, PurchaseRecord, Saved, Store, StoreError, StoredPool, Writer, Writes,
-};
+use crate::store::{Earlier, PurchaseRecord, Saved, Store, StoreError, Writer, Writes};
 
 /// How often a pool is tried again when other writers are in the way.
 const ATTEMPTS: u32 = 20;
+/// How long no more connections are tried after one could not be made.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// A writer with its queue.
 pub(super) struct Lane {
@@ -49,6 +48,8 @@ pub(super) struct Lane {
     busy: HashSet<PoolId>,
     /// Done, and its callers are not told yet.
     settled: Batch,
+    /// When another connection was wanted and could not be made.
+    short_of_connections_at: Option<Instant>,
 }
 
 impl Lane {
@@ -72,6 +73,7 @@ impl Lane {
             traffic: ByWay::default(),
             busy: HashSet::new(),
             settled: Batch::new(),
+            short_of_connections_at: None,
         }
     }
 
@@ -114,7 +116,7 @@ impl Lane {
                     // Closed: only what is under way is left.
                     match self.under_way.next().await {
                         Some(landed) => self.land(landed),
-                        None => return false,
+                        None => return self.desk.jobs() > 0,
                     }
                 }
                 for envelope in arrived.drain(..) {
@@ -135,18 +137,27 @@ impl Lane {
         let mut free = self.desk.free(&self.busy, &self.knowledge);
         let mut any = false;
         for way in Way::ALL {
-            if self.traffic.of(way).admits(way, *free.of(way)) {
-                any |= self.send_off(way);
+            let is_time = self.traffic.of(way).admits(way, *free.of(way));
+            if is_time && !self.must_wait_for_a_connection() {
+                self.send_off(way);
+                any = true;
             }
         }
         any
     }
 
-    fn send_off(&mut self, way: Way) -> bool {
+    /// Where no connection could be made lately, those that there are must do.
+    fn must_wait_for_a_connection(&self) -> bool {
+        let lately = |at: Instant| at.elapsed() < SHORT;
+        let is_short = self.short_of_connections_at.is_some_and(lately);
+        is_short && self.idle.is_empty() && !self.under_way.is_empty()
+    }
+
+    fn send_off(&mut self, way: Way) {
         let taken = self.desk.take(way, &self.busy, &self.knowledge);
         let (pools, decided): (Vec<PoolJobs>, Vec<Option<Decided>>) = taken.into_iter().unzip();
         if pools.is_empty() {
-            return false;
+            return;
         }
         let courier = Courier {
             store: self.store.clone(),
@@ -154,6 +165,7 @@ impl Lane {
             way,
             pools: pools.iter().map(|jobs| jobs.id).collect(),
             jobs: pools.iter().map(|jobs| jobs.envelopes.len()).sum(),
+            was_connected: false,
         };
         self.traffic.of(way).begin(courier.jobs);
         self.busy.extend(&courier.pools);
@@ -163,7 +175,6 @@ impl Lane {
         } else {
             self.read(courier, pools);
         }
-        true
     }
 
     /// Reads what jobs need. What was remembered of their pools will be out of date.
@@ -171,9 +182,8 @@ impl Lane {
         for jobs in &pools {
             self.knowledge.memory.forget(jobs.id);
         }
-        let horizon = horizon(self.knowledge.clock.now());
         let with_keys = self.knowledge.is_wary();
-        let reading = courier.read(pools, horizon, with_keys);
+        let reading = courier.read(pools, self.knowledge.clock.clone(), with_keys);
         self.under_way.push(reading);
     }
 
@@ -273,22 +283,25 @@ impl Lane {
 
     /// Decides jobs on what was read for them. What books nothing may be the retry of a job that
     /// did: unless every key was read, those are looked up now.
-    fn decide(&mut self, courier: Courier, mut pools: Vec<PoolJobs>, read: Read) {
+    fn decide(&mut self, courier: Courier, pools: Vec<PoolJobs>, read: Read) {
         self.knowledge.learn(&read);
-        let Loaded { pools: stored, .. } = &read.loaded;
         let knows_keys = read.loaded.knows_keys;
-        for jobs in &mut pools {
+        let mut batch = Batch::with_capacity(pools.len());
+        for mut jobs in pools {
+            jobs.drop_abandoned();
+            let own = jobs.envelopes.len();
             // The write would notice if a pool were out of date, but not its test clock.
-            let has_no_clock = |it: &StoredPool| it.clock_now.is_none();
-            if !knows_keys && stored.get(&jobs.id).is_some_and(has_no_clock) {
-                self.desk.join(jobs);
+            let stored = read.loaded.pools.get(&jobs.id);
+            if !knows_keys && stored.is_some_and(|it| it.clock_now.is_none()) {
+                self.desk.join(&mut jobs);
             }
+            let mut decided = self.knowledge.decide(&jobs, &read);
+            if decided.written_book().is_none() && jobs.envelopes.len() > own {
+                // There is no write to notice, and they came after the read: it is not for them.
+                self.desk.put_back(jobs.split_off(own, &mut decided));
+            }
+            batch.push((jobs, decided));
         }
-        let decided = pools.into_iter().map(|jobs| {
-            let decided = self.knowledge.decide(&jobs, &read);
-            (jobs, decided)
-        });
-        let batch: Batch = decided.collect();
         let unbooked = batch.iter().filter(|_| !knows_keys);
         let keys: Vec<_> = unbooked
             .flat_map(|(jobs, decided)| jobs.unbooked_keys(decided))
@@ -307,7 +320,7 @@ impl Lane {
             decided.written_book().is_some() && !self.desk.has(jobs.id)
         };
         let debits = self.traffic.of(Way::Remembered);
-        let rides_along = courier.way == Way::Read && debits.are_few(courier.jobs);
+        let rides_along = courier.way == Way::Read && debits.takes_along(courier.jobs);
         if !rides_along || !batch.iter().all(is_alone) {
             return self.write(courier, batch);
         }
@@ -344,11 +357,12 @@ impl Lane {
             |jobs: &PoolJobs| saved.pools.contains(&jobs.id) || !sent.pools.contains(&jobs.id);
         let batch = std::mem::take(&mut sent.batch);
         let (done, lost): (Batch, Batch) = batch.into_iter().partition(|(jobs, _)| is_done(jobs));
-        self.settled.extend(done);
         if !lost.is_empty() {
-            self.learn_from(&lost, saved.met_earlier_key);
-            self.try_again(jobs_of(lost));
+            let all_are_lost = saved.pools.is_empty() && lost.len() > 1;
+            self.learn_from(&lost, saved.met_earlier_key, all_are_lost);
         }
+        self.settled.extend(done);
+        self.try_again(jobs_of(lost));
     }
 
     /// A write came through: counts it, and tells of pools that have grown. Nothing waits for that,
@@ -368,7 +382,7 @@ impl Lane {
     }
 
     /// Somebody else wrote these pools, or a key of theirs had been used before.
-    fn learn_from(&mut self, lost: &Batch, met_earlier_key: bool) {
+    fn learn_from(&mut self, lost: &Batch, met_earlier_key: bool, all_are_lost: bool) {
         for (jobs, _) in lost {
             self.knowledge.memory.forget(jobs.id);
             self.desk.doubt(jobs.id);
@@ -382,7 +396,10 @@ impl Lane {
         }
         metrics::counter!("credit_ledger_lane_conflicts_total").increment(count);
         for (jobs, _) in lost {
-            self.knowledge.contend(jobs.id);
+            // Where all are lost at once, a catalogue has most likely changed.
+            if !all_are_lost || jobs.attempts > 0 {
+                self.knowledge.contend(jobs.id);
+            }
         }
         if !self.knowledge.is_wary() && lost.iter().any(|(_, decided)| decided.is_guess) {
             self.knowledge.memory.mistrust();
@@ -409,7 +426,11 @@ impl Lane {
     /// Nothing or something unknown was written: who is in the way is waited out, anything else
     /// is answered. The connection is not used again: locks and transaction end with it.
     fn give_up(&mut self, courier: Courier, pools: Vec<PoolJobs>, error: StoreError) {
+        let has_begun = courier.was_connected;
         self.finish(courier);
+        if !has_begun && !self.under_way.is_empty() {
+            return self.wait_for_a_connection(pools);
+        }
         self.distrust_all();
         let answer = match &error {
             StoreError::Contended(_) => {
@@ -431,6 +452,16 @@ impl Lane {
             "a batch failed"
         );
         fail(pools, &answer);
+    }
+
+    /// Nothing was sent, and there are other connections: jobs wait for one of them.
+    fn wait_for_a_connection(&mut self, pools: Vec<PoolJobs>) {
+        self.short_of_connections_at = Some(Instant::now());
+        for jobs in pools {
+            // It is remembered as if it had been written.
+            self.knowledge.memory.forget(jobs.id);
+            self.desk.put_back(jobs);
+        }
     }
 
     /// What is written and what is not is unknown: everything is read anew, by a new connection.

@@ -4,9 +4,13 @@
 //! has its part of all jobs there are: so the database never waits for us to think, and batches
 //! stay large.
 
+use std::time::{Duration, Instant};
+
 /// The part of all jobs that a batch must have to be sent beside another: two are then being
 /// written while the third is put together.
 const PARTS: usize = 3;
+/// Where no batch was sent or came back within this, something holds them up.
+const SOON: Duration = Duration::from_millis(50);
 
 /// How a batch comes to be decided. Each way has connections of its own, so that what is quick
 /// never waits for what is not.
@@ -50,6 +54,8 @@ pub(super) struct Traffic {
     jobs: usize,
     /// How many jobs there lately were at once, under way or to be sent.
     crowd: usize,
+    /// When a batch was last sent or came to its end.
+    moved_at: Option<Instant>,
 }
 
 impl Traffic {
@@ -66,18 +72,26 @@ impl Traffic {
     }
 
     /// Whether so many jobs are too few for a batch of their own beside those there lately were.
-    pub const fn are_few(&self, jobs: usize) -> bool {
+    const fn are_few(&self, jobs: usize) -> bool {
         jobs * PARTS < self.crowd
+    }
+
+    /// Whether so few jobs had better go with the next batch, because it will soon be sent.
+    pub fn takes_along(&self, jobs: usize) -> bool {
+        let flows = |at: Instant| at.elapsed() < SOON;
+        self.are_few(jobs) && self.moved_at.is_some_and(flows)
     }
 
     /// A batch was sent.
     pub fn begin(&mut self, jobs: usize) {
+        self.moved_at = Some(Instant::now());
         self.batches += 1;
         self.jobs += jobs;
     }
 
     /// A batch has come to its end.
     pub fn end(&mut self, jobs: usize) {
+        self.moved_at = Some(Instant::now());
         self.batches -= 1;
         self.jobs -= jobs;
         self.crowd -= self.crowd.div_ceil(8);
@@ -110,6 +124,18 @@ mod tests {
         assert!(traffic.admits(Way::InTurn, 1));
         traffic.begin(1);
         assert!(!traffic.admits(Way::InTurn, 1_000));
+    }
+
+    #[test]
+    fn a_few_jobs_go_with_the_next_batch_unless_batches_are_held_up() {
+        let mut traffic = Traffic::default();
+        assert!(!traffic.takes_along(1), "there is none");
+        assert!(traffic.admits(Way::Remembered, 30));
+        traffic.begin(30);
+        assert!(traffic.takes_along(9));
+        assert!(!traffic.takes_along(10), "a third of all");
+        traffic.moved_at = Instant::now().checked_sub(SOON);
+        assert!(!traffic.takes_along(1));
     }
 
     #[test]

@@ -82,6 +82,9 @@ const SCANS: u32 = 4;
 /// What ends such a read on the server, whether or not its client still waits.
 const SCAN_TIMEOUT: &str = "20s";
 
+/// What ends a lane's statement on the server, and its turn when nothing comes any more.
+const WRITE_TIMEOUT: &str = "6s";
+
 /// What connections run as, once it is known.
 type Role = OnceLock<Option<&'static str>>;
 
@@ -197,7 +200,13 @@ impl Store {
     async fn dedicated_writer(&self) -> Result<PgConnection, StoreError> {
         let options = self.options.clone();
         let in_order = [("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
-        self.connect(&options.options(in_order)).await
+        // Who hangs must not keep rows locked: by then his lane has given the connection up.
+        let bounded = [
+            ("statement_timeout", WRITE_TIMEOUT),
+            ("idle_in_transaction_session_timeout", WRITE_TIMEOUT),
+        ];
+        self.connect(&options.options(in_order).options(bounded))
+            .await
     }
 
     async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, StoreError> {

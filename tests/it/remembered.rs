@@ -293,6 +293,55 @@ async fn a_pool_that_waits_for_its_turn_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn who_comes_while_a_turn_is_awaited_is_not_refused_at_the_price_before() {
+    let (here, there) = two().await;
+    let mut watcher = here.database.connect().await;
+    let mut locker = locked_pool(&here).await;
+    let card = |fixed: u32| json!({"name": "Custom code", "estimate": 2, "fixed": fixed});
+    let set_price = async |fixed: u32| {
+        let put = there.put("/v1/operations/custom_code").json(&card(fixed));
+        put.send().await.expect(200);
+    };
+    // The other replica is first in line: here the pool is written in turn from now on.
+    let late = async {
+        until_blocked(&mut watcher, 1).await;
+        let free = async {
+            until_blocked(&mut watcher, 2).await;
+            locker.execute("ROLLBACK").await.expect("it is free again");
+        };
+        join(here.debit(POOL, json!(1)), free).await.0.expect(201);
+    };
+    join(there.debit(POOL, json!(1)), late).await.0.expect(201);
+
+    set_price(3).await;
+    // That price is known here.
+    let body = json!({"operation": "custom_code"});
+    let booked = here.book(&format!("{POOL}/debits"), body).await.expect(201);
+    assert_eq!(booked.body["credits"], 3);
+    let lock = "BEGIN; SELECT FROM pools FOR UPDATE";
+    locker.execute(lock).await.expect("it is locked");
+    let joining = async {
+        until_blocked(&mut watcher, 1).await;
+        set_price(5).await;
+        let body = json!({"operation": "custom_code", "credits": 5});
+        let path = format!("{POOL}/debits");
+        let debits = join_all((0..4).map(|_| here.book(&path, body.clone())));
+        let free = async {
+            for _ in 0..20 {
+                here.balance(POOL).await;
+            }
+            locker.execute("ROLLBACK").await.expect("it is free again");
+        };
+        join(debits, free).await.0
+    };
+    let (too_much, joined) = join(here.debit(POOL, json!(1_000)), joining).await;
+    too_much.refused(402, "insufficient_credits");
+    assert_eq!(count(&joined, 201), 4, "the price is 5 now");
+    assert_eq!(here.balance(POOL).await["available"], 94 - 4 * 5);
+    here.verify().await;
+}
+
+#[tokio::test]
 async fn what_was_decided_behind_a_write_that_was_cut_off_is_decided_on_what_is_there() {
     let app = TestApp::start().await;
     let mut watcher = app.database.connect().await;

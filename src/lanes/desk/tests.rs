@@ -103,6 +103,7 @@ fn knowing(version: i64) -> Knowledge {
         loaded: Loaded::default(),
         clocks: HashMap::new(),
         catalogues: HashMap::from([(tenant, Some((version, catalogue)))]),
+        now: Clock::System.now(),
     });
     knowledge
 }
