@@ -10,7 +10,8 @@ use crate::clock::Clock;
 use crate::lanes::knowledge::Read;
 use crate::lanes::{Job, LaneError, Reply};
 use crate::ledger::{
-    Actor, Attribution, Catalogue, Command, Credits, Debit, Mode, PoolName, PutPool, TenantId,
+    Actor, Attribution, Book, Catalogue, ClockId, Command, Credits, Debit, Mode, Patch, PoolName,
+    PutPool, TenantId,
 };
 use crate::store::Loaded;
 
@@ -82,22 +83,26 @@ fn a_pool_that_is_busy_is_not_sent() {
     assert_eq!((desk.jobs(), desk.may_wait()), (1, true));
 }
 
-/// A lane that remembers the pool and knows its tenant's catalogue.
-fn knowing(version: i64) -> Knowledge {
-    let clock = Clock::System;
-    let (tenant, name) = (TenantId::from(Uuid::from_u128(7)), "workspace:w");
-    let name: PoolName = name.parse().expect("a good name");
-    let catalogue = Arc::new(Catalogue::initial(clock.now()));
+/// The pool as it was made.
+fn made(catalogue: &Catalogue, test_clock: Patch<ClockId>) -> Box<Book> {
+    let tenant = TenantId::from(Uuid::from_u128(7));
+    let name: PoolName = "workspace:w".parse().expect("a good name");
     let put = PutPool {
         plan: "pro".parse().ok(),
+        test_clock,
         ..PutPool::default()
     };
     let names = (PoolId::of(tenant, &name), tenant, name);
-    let made = put.create(names, &catalogue, Actor::default(), clock.now());
-    let mut knowledge = Knowledge::new(clock);
-    knowledge
-        .memory
-        .keep(Box::new(made.expect("a good request")));
+    let made = put.create(names, catalogue, Actor::default(), Clock::System.now());
+    Box::new(made.expect("a good request"))
+}
+
+/// A lane that remembers the pool and knows its tenant's catalogue.
+fn knowing(version: i64) -> Knowledge {
+    let tenant = TenantId::from(Uuid::from_u128(7));
+    let catalogue = Arc::new(Catalogue::initial(Clock::System.now()));
+    let mut knowledge = Knowledge::new(Clock::System);
+    knowledge.memory.keep(made(&catalogue, Patch::Keep));
     knowledge.memory.confirm();
     knowledge.learn(&Read {
         loaded: Loaded::default(),
@@ -124,6 +129,22 @@ fn debits_on_a_remembered_pool_need_no_read_as_long_as_the_catalogue_is_the_same
     assert_eq!(take_up(&mut desk, &mut knowledge, 2), (2, 0));
     let mut later = knowing(2);
     assert_eq!(take_up(&mut desk, &mut later, 3), (0, 3));
+}
+
+#[test]
+fn a_pool_on_a_test_clock_that_waits_to_be_written_takes_no_more_debits() {
+    let (mut desk, mut knowledge) = (Desk::default(), knowing(1));
+    let clock = Patch::Set(ClockId::from(Uuid::from_u128(8)));
+    let book = made(&Catalogue::initial(Clock::System.now()), clock);
+    let (first, _first_caller) = job("workspace:w", debit(1));
+    let mut jobs = PoolJobs::new(first.id);
+    jobs.push(first);
+    desk.put(jobs, Some(Decided::on_guess(book)));
+    let (second, _second_caller) = job("workspace:w", debit(2));
+    desk.take_up(second, &mut knowledge);
+    let mut free = desk.free(&HashSet::new(), &knowledge);
+    let by_way = (*free.of(Way::Remembered), *free.of(Way::Read));
+    assert_eq!(by_way, (0, 2), "its time is read");
 }
 
 #[test]
