@@ -38,6 +38,7 @@ pub(super) struct Desk {
     groups: Vec<Group>,
     places: HashMap<PoolId, usize>,
     jobs: usize,
+    /// Whether jobs may be waiting for a read: never false while one does.
     may_wait: bool,
 }
 

@@ -255,20 +255,30 @@ async fn what_was_decided_behind_a_write_that_came_too_late_is_decided_again() {
     here.verify().await;
 }
 
+/// The pool's row is free again, the other replica is first in line and here a debit comes too
+/// late: from now on the pool is written in turn here.
+async fn be_late(
+    [here, there]: [&Client; 2],
+    watcher: &mut PgConnection,
+    locker: &mut PgConnection,
+) {
+    let late = async {
+        until_blocked(watcher, 1).await;
+        let free = async {
+            until_blocked(watcher, 2).await;
+            locker.execute("ROLLBACK").await.expect("it is free again");
+        };
+        join(here.debit(POOL, json!(1)), free).await.0.expect(201);
+    };
+    join(there.debit(POOL, json!(1)), late).await.0.expect(201);
+}
+
 #[tokio::test]
 async fn a_pool_that_waits_for_its_turn_holds_up_no_other() {
     let (here, there) = two().await;
     let mut watcher = here.database.connect().await;
     let mut locker = locked_pool(&here).await;
-    // One of the two comes too late, and is in turn from now on.
-    let meet = async {
-        until_blocked(&mut watcher, 2).await;
-        locker.execute("ROLLBACK").await.expect("it is free again");
-    };
-    let debits = join(here.debit(POOL, json!(1)), there.debit(POOL, json!(1)));
-    let ((first, second), ()) = join(debits, meet).await;
-    first.expect(201);
-    second.expect(201);
+    be_late([&here, &there], &mut watcher, &mut locker).await;
 
     let lock = "BEGIN; SELECT FROM pools FOR UPDATE";
     locker.execute(lock).await.expect("it is locked");
@@ -302,16 +312,7 @@ async fn who_comes_while_a_turn_is_awaited_is_not_refused_at_the_price_before() 
         let put = there.put("/v1/operations/custom_code").json(&card(fixed));
         put.send().await.expect(200);
     };
-    // The other replica is first in line: here the pool is written in turn from now on.
-    let late = async {
-        until_blocked(&mut watcher, 1).await;
-        let free = async {
-            until_blocked(&mut watcher, 2).await;
-            locker.execute("ROLLBACK").await.expect("it is free again");
-        };
-        join(here.debit(POOL, json!(1)), free).await.0.expect(201);
-    };
-    join(there.debit(POOL, json!(1)), late).await.0.expect(201);
+    be_late([&here, &there], &mut watcher, &mut locker).await;
 
     set_price(3).await;
     // That price is known here.
