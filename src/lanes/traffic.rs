@@ -1,16 +1,16 @@
 //! What a lane has under way, and when it may send more.
 //!
-//! A batch goes at once when nothing of its way is under way. It goes along with another when it
-//! has its part of all jobs there are: so the database never waits for us to think, and batches
-//! stay large.
+//! A batch goes at once when nothing of its way is under way; what comes meanwhile goes together
+//! when that has come back. Two at a time would each be half as large, and cost the database more
+//! than it gains by never waiting for us. Only behind one that takes long does another go.
 
 use std::time::{Duration, Instant};
 
-/// The part of all jobs that a batch must have to be sent beside another: two are then being
-/// written while the third is put together.
-const PARTS: usize = 3;
-/// Where no batch was sent or came back within this, something holds them up.
-const SOON: Duration = Duration::from_millis(50);
+/// A part of all jobs that is too small for a write of its own.
+const FEW: usize = 3;
+/// Where no batch was sent or came back within this, others do not wait for it: it is very large,
+/// or somebody holds one of its rows.
+pub(super) const SLOW: Duration = Duration::from_millis(20);
 
 /// How a batch comes to be decided. Each way has connections of its own, so that what is quick
 /// never waits for what is not.
@@ -66,20 +66,18 @@ impl Traffic {
     }
 
     /// Whether a batch of so many jobs could be sent now.
-    pub const fn may_admit(&self, way: Way, jobs: usize) -> bool {
-        let goes_along = self.batches < way.limit() && !self.are_few(jobs);
+    pub fn may_admit(&self, way: Way, jobs: usize) -> bool {
+        let goes_along = self.batches < way.limit() && !self.flows();
         jobs > 0 && (self.batches == 0 || goes_along)
-    }
-
-    /// Whether so many jobs are too few for a batch of their own beside those there lately were.
-    const fn are_few(&self, jobs: usize) -> bool {
-        jobs * PARTS < self.crowd
     }
 
     /// Whether so few jobs had better go with the next batch, because it will soon be sent.
     pub fn takes_along(&self, jobs: usize) -> bool {
-        let flows = |at: Instant| at.elapsed() < SOON;
-        self.are_few(jobs) && self.moved_at.is_some_and(flows)
+        jobs * FEW < self.crowd && self.flows()
+    }
+
+    fn flows(&self) -> bool {
+        self.moved_at.is_some_and(|at| at.elapsed() < SLOW)
     }
 
     /// A batch was sent.
@@ -102,19 +100,27 @@ impl Traffic {
 mod tests {
     use super::*;
 
+    /// Time has passed since a batch was last sent or came back.
+    fn be_slow(traffic: &mut Traffic) {
+        traffic.moved_at = Instant::now().checked_sub(SLOW);
+    }
+
     #[test]
-    fn the_first_batch_goes_at_once_and_a_second_one_when_it_has_its_part() {
+    fn a_batch_goes_alone_and_behind_a_slow_one_a_second_goes() {
         let mut traffic = Traffic::default();
         let admits = |traffic: &mut Traffic, jobs| traffic.admits(Way::Remembered, jobs);
         assert!(!admits(&mut traffic, 0), "there is nothing to send");
         assert!(admits(&mut traffic, 1));
-        traffic.begin(40);
-        assert!(!admits(&mut traffic, 19), "of 59");
-        assert!(admits(&mut traffic, 20), "of 60");
-        traffic.begin(20);
-        assert!(!admits(&mut traffic, 100), "two are under way");
-        traffic.end(20);
-        traffic.end(40);
+        traffic.begin(1);
+        assert!(!admits(&mut traffic, 1_000), "it will soon be back");
+        be_slow(&mut traffic);
+        assert!(admits(&mut traffic, 1));
+        traffic.begin(1);
+        be_slow(&mut traffic);
+        assert!(!admits(&mut traffic, 1_000), "two are under way");
+        traffic.end(1);
+        assert!(!admits(&mut traffic, 1), "one has just come back");
+        traffic.end(1);
         assert!(admits(&mut traffic, 1));
     }
 
@@ -123,6 +129,7 @@ mod tests {
         let mut traffic = Traffic::default();
         assert!(traffic.admits(Way::InTurn, 1));
         traffic.begin(1);
+        be_slow(&mut traffic);
         assert!(!traffic.admits(Way::InTurn, 1_000));
     }
 
@@ -134,7 +141,7 @@ mod tests {
         traffic.begin(30);
         assert!(traffic.takes_along(9));
         assert!(!traffic.takes_along(10), "a third of all");
-        traffic.moved_at = Instant::now().checked_sub(SOON);
+        be_slow(&mut traffic);
         assert!(!traffic.takes_along(1));
     }
 
@@ -147,6 +154,6 @@ mod tests {
             traffic.end(1);
         }
         traffic.begin(1);
-        assert!(traffic.admits(Way::Read, 1), "one of two");
+        assert!(!traffic.takes_along(1), "one of two");
     }
 }
