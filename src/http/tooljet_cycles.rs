@@ -136,12 +136,12 @@ impl CycleUsage {
         }
         if self.cycle_seq == pool.cycle_seq && pool.seq - self.seq <= MANY {
             let entries = self.seq + 1..=pool.seq;
-            for entry in store.used_entries(pool.id, entries).await? {
-                if entry.user_id.is_some() {
-                    self.tracking_since.get_or_insert(entry.at);
+            for used in store.used(pool.id, entries).await? {
+                if used.user_id.is_some() {
+                    self.tracking_since.get_or_insert(used.at);
                 }
-                if let Some(figures) = entry.figures {
-                    self.add(entry.user_id, entry.workspace_id, figures);
+                if let Some(figures) = used.figures {
+                    self.add(used.user_id, used.workspace_id, figures);
                 }
             }
             self.seq = pool.seq;

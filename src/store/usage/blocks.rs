@@ -5,13 +5,13 @@
 //! reader that sees the head sees every line. Blocks are built from what is committed and never
 //! changes, so they need no lock and no place on the path of a debit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, FromRow, PgExecutor};
 
 use super::cover::Head;
-use super::used::UsedEntry;
+use super::used::{PORTION, Used};
 use super::{FiguresRow, SUMS};
 use crate::ledger::{PoolId, Time, UsageFigures};
 use crate::store::deadline::within_scan;
@@ -51,20 +51,20 @@ impl Split {
         self as i16
     }
 
-    /// The line of an entry.
-    fn key(self, entry: &UsedEntry) -> LineKey {
+    /// The line of entries that are alike.
+    fn key(self, used: &Used) -> LineKey {
         let among = |splits: &[Self]| self == Self::Whole || splits.contains(&self);
         let text = |splits: &[Self], text: &Option<String>| text.clone().filter(|_| among(splits));
         LineKey {
             split: self.number(),
-            day: among(&[Self::Day]).then(|| entry.at.date_naive()),
-            operation: text(&[Self::Operation], &entry.operation),
-            user_id: text(&[Self::User, Self::UserAndWorkspace], &entry.user_id),
+            day: among(&[Self::Day]).then(|| used.at.date_naive()),
+            operation: text(&[Self::Operation], &used.operation),
+            user_id: text(&[Self::User, Self::UserAndWorkspace], &used.user_id),
             workspace_id: text(
                 &[Self::Workspace, Self::UserAndWorkspace],
-                &entry.workspace_id,
+                &used.workspace_id,
             ),
-            model: text(&[Self::Model], &entry.model),
+            model: text(&[Self::Model], &used.model),
         }
     }
 }
@@ -118,45 +118,13 @@ impl From<LineRow> for (LineKey, UsageFigures) {
     }
 }
 
-/// The lines of a block. Most entries of a pool are for the same few things, so what is equal is
-/// added up before it is split.
-fn add_up(used: &[UsedEntry]) -> Lines {
-    let mut alike: HashMap<_, (&UsedEntry, UsageFigures)> = HashMap::new();
-    for entry in used {
-        let day = entry.at.date_naive();
-        let UsedEntry {
-            operation,
-            user_id,
-            workspace_id,
-            model,
-            ..
-        } = entry;
-        if let Some(figures) = entry.figures {
-            let key = (day, operation, user_id, workspace_id, model);
-            alike
-                .entry(key)
-                .or_insert((entry, UsageFigures::default()))
-                .1 += figures;
-        }
-    }
-    let mut lines = Lines::new();
-    for (entry, figures) in alike.into_values() {
-        let alike = UsedEntry {
-            figures: Some(figures),
-            ..entry.clone()
-        };
-        add(&mut lines, &alike);
-    }
-    lines
-}
-
-/// Adds an entry to the lines of its block.
-pub(super) fn add(lines: &mut Lines, entry: &UsedEntry) {
-    let Some(figures) = entry.figures else {
+/// Adds entries that are alike to the lines of their block.
+pub(super) fn add(lines: &mut Lines, used: &Used) {
+    let Some(figures) = used.figures else {
         return;
     };
     for split in Split::ALL {
-        *lines.entry(split.key(entry)).or_default() += figures;
+        *lines.entry(split.key(used)).or_default() += figures;
     }
 }
 
@@ -270,13 +238,20 @@ impl Store {
     }
 
     async fn build_from_entries(&self, pool: PoolId, next: &Head) -> Result<(), StoreError> {
-        let entries = next.blocks * next.size + 1..=(next.blocks + 1) * next.size;
-        let used = self.used_entries(pool, entries).await?;
-        let tracking_since = used
-            .iter()
-            .find(|entry| entry.user_id.is_some())
-            .map(|entry| entry.at);
-        let lines = add_up(&used);
+        let end = (next.blocks + 1) * next.size;
+        let mut lines = Lines::new();
+        let mut tracking_since = None;
+        let mut done = next.blocks * next.size;
+        while done < end {
+            let last = end.min(done.saturating_add(PORTION));
+            for used in self.used(pool, done + 1..=last).await? {
+                if used.user_id.is_some() {
+                    tracking_since.get_or_insert(used.at);
+                }
+                add(&mut lines, &used);
+            }
+            done = last;
+        }
         let statement = format!(
             "WITH {MOVING}
             INSERT INTO usage_lines ({LINE_COLUMNS})
@@ -398,29 +373,6 @@ mod tests {
         assert_eq!(next_block(&two, 128, 4), Some(head(1, 64, 1)));
         let whole = [head(0, 4, 256), head(1, 64, 16)];
         assert_eq!(next_block(&whole, 1024, 4), Some(head(2, 1024, 0)));
-    }
-
-    #[test]
-    fn entries_add_up_to_the_same_lines_whether_or_not_equal_ones_are_put_together() {
-        let text = |number: i64| (number > 0).then(|| number.to_string());
-        let entry = |number: i64| UsedEntry {
-            at: Time::UNIX_EPOCH + chrono::TimeDelta::hours(number),
-            operation: text(number % 3),
-            user_id: text(number % 5),
-            workspace_id: text(number % 2),
-            model: text(number % 4),
-            figures: (number % 7 > 0).then(|| UsageFigures {
-                count: number,
-                ..UsageFigures::default()
-            }),
-        };
-        let used: Vec<UsedEntry> = (0..500).map(entry).collect();
-        let mut one_by_one = Lines::new();
-        for entry in &used {
-            add(&mut one_by_one, entry);
-        }
-        assert_eq!(add_up(&used), one_by_one);
-        assert!(one_by_one.len() > 100);
     }
 
     #[test]

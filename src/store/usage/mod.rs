@@ -21,7 +21,7 @@ use blocks::Split;
 use cover::{Blocks, Piece, cover};
 
 pub use blocks::BLOCK_ENTRIES;
-pub use used::UsedEntry;
+pub use used::Used;
 pub(super) use verify::UsageAudit;
 
 /// What usage is split by.
@@ -89,28 +89,28 @@ impl UsageBy {
         }
     }
 
-    /// The group of an entry.
-    fn key(self, entry: UsedEntry) -> GroupKey {
+    /// The group of entries that are alike.
+    fn key(self, used: Used) -> GroupKey {
         match self {
             Self::Nothing => (None, None),
-            Self::Operation => (entry.operation, None),
-            Self::User => (entry.user_id, None),
-            Self::Workspace => (entry.workspace_id, None),
-            Self::Model => (entry.model, None),
-            Self::Day => (Some(entry.at.date_naive().to_string()), None),
-            Self::UserAndWorkspace => (entry.user_id, entry.workspace_id),
+            Self::Operation => (used.operation, None),
+            Self::User => (used.user_id, None),
+            Self::Workspace => (used.workspace_id, None),
+            Self::Model => (used.model, None),
+            Self::Day => (Some(used.at.date_naive().to_string()), None),
+            Self::UserAndWorkspace => (used.user_id, used.workspace_id),
         }
     }
 }
 
 impl UsageFilter {
-    fn leaves(&self, entry: &UsedEntry) -> bool {
+    fn leaves(&self, used: &Used) -> bool {
         let is = |wanted: &Option<Label>, found: &Option<String>| {
             wanted
                 .as_ref()
                 .is_none_or(|wanted| found.as_deref() == Some(wanted.as_str()))
         };
-        is(&self.user_id, &entry.user_id) && is(&self.operation, &entry.operation)
+        is(&self.user_id, &used.user_id) && is(&self.operation, &used.operation)
     }
 }
 
@@ -174,12 +174,12 @@ impl Store {
             for piece in cover(&heads, &entries) {
                 match piece {
                     Piece::Entries(entries) => {
-                        let used = self.used_entries(pool, entries).await?;
-                        for entry in used.into_iter().filter(|entry| filter.leaves(entry)) {
-                            let Some(figures) = entry.figures else {
+                        let all = self.used(pool, entries).await?;
+                        for used in all.into_iter().filter(|used| filter.leaves(used)) {
+                            let Some(figures) = used.figures else {
                                 continue;
                             };
-                            *groups.entry(by.key(entry)).or_default() += figures;
+                            *groups.entry(by.key(used)).or_default() += figures;
                         }
                     }
                     Piece::Blocks(blocks) => {

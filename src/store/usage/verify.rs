@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use super::SUMS;
 use super::blocks::{LineKey, LineRow, Lines, add};
 use super::cover::Head;
-use super::used::UsedEntry;
+use super::used::Used;
 use crate::ledger::{Canonical, Entry, Fault, Hash, Label, PoolId, Time, UsageFigures};
 use crate::store::StoreError;
 
@@ -61,7 +61,7 @@ impl UsageAudit {
         if who.user_id.is_some() {
             self.tracking_since.get_or_insert(entry.at);
         }
-        let used = UsedEntry {
+        let used = Used {
             at: entry.at,
             operation: text(&who.operation),
             user_id: text(&who.user_id),
