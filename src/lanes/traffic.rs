@@ -1,12 +1,13 @@
 //! What a lane has under way, and when it may send more.
 //!
 //! A batch goes at once when nothing of its way is under way; what comes meanwhile goes together
-//! when that has come back. Two at a time would each be half as large, and cost the database more
-//! than it gains by never waiting for us. Only behind one that takes long does another go.
+//! when that has come back. Two writes at a time would each be half as large, and cost the database
+//! more than it gains by never waiting for us: only behind one that takes long does another go. What
+//! is read first takes two trips, so there one may be read while another is written.
 
 use std::time::{Duration, Instant};
 
-/// A part of all jobs that is too small for a write of its own.
+/// The part of all jobs below which they are too few for a batch of their own.
 const FEW: usize = 3;
 /// Where no batch was sent or came back within this, others do not wait for it: it is very large,
 /// or somebody holds one of its rows.
@@ -67,13 +68,19 @@ impl Traffic {
 
     /// Whether a batch of so many jobs could be sent now.
     pub fn may_admit(&self, way: Way, jobs: usize) -> bool {
-        let goes_along = self.batches < way.limit() && !self.flows();
+        let is_apart = way == Way::Read && !self.are_few(jobs);
+        let goes_along = self.batches < way.limit() && (is_apart || !self.flows());
         jobs > 0 && (self.batches == 0 || goes_along)
+    }
+
+    /// Whether so many jobs are too few for a batch of their own beside those there lately were.
+    const fn are_few(&self, jobs: usize) -> bool {
+        jobs * FEW < self.crowd
     }
 
     /// Whether so few jobs had better go with the next batch, because it will soon be sent.
     pub fn takes_along(&self, jobs: usize) -> bool {
-        jobs * FEW < self.crowd && self.flows()
+        self.are_few(jobs) && self.flows()
     }
 
     fn flows(&self) -> bool {
@@ -122,6 +129,17 @@ mod tests {
         assert!(!admits(&mut traffic, 1), "one has just come back");
         traffic.end(1);
         assert!(admits(&mut traffic, 1));
+    }
+
+    #[test]
+    fn what_is_read_goes_along_when_it_has_its_part() {
+        let mut traffic = Traffic::default();
+        assert!(traffic.admits(Way::Read, 40));
+        traffic.begin(40);
+        assert!(!traffic.admits(Way::Read, 19), "of 59");
+        assert!(traffic.admits(Way::Read, 20), "of 60");
+        traffic.begin(20);
+        assert!(!traffic.admits(Way::Read, 100), "two are under way");
     }
 
     #[test]
