@@ -255,6 +255,35 @@ async fn what_was_decided_behind_a_write_that_came_too_late_is_decided_again() {
     here.verify().await;
 }
 
+#[tokio::test]
+async fn a_write_that_is_held_up_holds_up_no_debits_on_other_pools() {
+    let app = TestApp::start().await;
+    let mut watcher = app.database.connect().await;
+    let others: Vec<String> = (0..8).map(|it| format!("workspace:other-{it}")).collect();
+    for pool in others.iter().map(String::as_str).chain([POOL]) {
+        let put = app.put_pool(pool, json!({"plan": "free"}));
+        put.await.expect(201);
+        app.debit(pool, json!(1)).await.expect(201);
+    }
+    let mut locker = app.database.connect().await;
+    let lock = format!("BEGIN; SELECT FROM pools WHERE name = '{POOL}' FOR UPDATE");
+    let locking = locker.execute(sqlx::AssertSqlSafe(lock));
+    locking.await.expect("it is locked");
+
+    let behind = async {
+        until_blocked(&mut watcher, 1).await;
+        // All of them come at once: after that nothing happens that the lane could notice.
+        let debits = join_all(others.iter().map(|pool| app.debit(pool, json!(1)))).await;
+        locker.execute("ROLLBACK").await.expect("it is free again");
+        debits
+    };
+    // Were it waited for, it would have been given up before its row is free.
+    let (held_up, debits) = join(app.debit(POOL, json!(1)), behind).await;
+    held_up.expect(201);
+    assert_eq!(count(&debits, 201), others.len());
+    app.verify().await;
+}
+
 /// The pool's row is free again, the other replica is first in line and here a debit comes too
 /// late: from now on the pool is written in turn here.
 async fn be_late(
