@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::batch::{Decided, PoolJobs};
 use super::knowledge::Read;
 use super::needs::{horizon, needs};
-use super::traffic::Way;
+use super::traffic::{Load, Way};
 use crate::clock::Clock;
 use crate::ledger::{ClockId, IdempotencyKey, PoolId, TenantId};
 use crate::store::{BatchKey, Earlier, Loaded, Saved, Store, StoreError, Writer, Writes};
@@ -65,9 +65,9 @@ pub(super) struct Courier {
     /// `None` when there is none yet, or it is no good any more.
     pub writer: Option<Writer>,
     pub way: Way,
-    /// The pools of the batch, and with how many jobs it was sent off.
+    /// The pools of the batch, and with how many jobs it was sent off, and when.
     pub pools: Vec<PoolId>,
-    pub jobs: usize,
+    pub load: Load,
     /// Whether there ever was a connection: before that nothing has begun.
     pub was_connected: bool,
 }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -14,14 +15,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Sleep, sleep};
 
 use super::batch::{Decided, PoolJobs, due_events};
 use super::desk::Desk;
 use super::errands::{Batch, Courier, Errand, Landed, Sent};
 use super::knowledge::{Knowledge, Read};
 use super::memory::Memory;
-use super::traffic::{ByWay, SLOW, Traffic, Way};
+use super::traffic::{ByWay, Load, Traffic, Way};
 use super::{Envelope, LaneError};
 use crate::clock::Clock;
 use crate::ledger::{Book, Changed, PoolId};
@@ -52,8 +53,10 @@ pub(super) struct Lane {
     settled: Batch,
     /// When another connection was wanted and could not be made.
     short_of_connections_at: Option<Instant>,
-    /// Wakes jobs that wait behind a batch which takes long.
-    pulse: Interval,
+    /// Wakes us when jobs need not wait any longer for a batch that takes long.
+    alarm: Pin<Box<Sleep>>,
+    /// Whether no more jobs will come.
+    is_closed: bool,
 }
 
 impl Lane {
@@ -64,8 +67,6 @@ impl Lane {
         queue: mpsc::Receiver<Envelope>,
         grown: broadcast::Sender<PoolId>,
     ) -> Self {
-        let mut pulse = interval(SLOW);
-        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             number,
             store,
@@ -80,7 +81,8 @@ impl Lane {
             busy: HashSet::new(),
             settled: Batch::new(),
             short_of_connections_at: None,
-            pulse,
+            alarm: Box::pin(sleep(Duration::ZERO)),
+            is_closed: false,
         }
     }
 
@@ -110,44 +112,60 @@ impl Lane {
     /// Sends what can be sent, then waits for an errand to be done or jobs to arrive; false when
     /// there is nothing left to wait for.
     async fn step(&mut self, arrived: &mut Vec<Envelope>) -> bool {
-        while self.send() {
+        let mut now = Instant::now();
+        while self.send(now) {
             self.begin().await;
+            now = Instant::now();
         }
         tell(std::mem::take(&mut self.settled));
         let room = self.batch_limit.saturating_sub(self.desk.jobs());
+        let is_waited_for = self.set_alarm(now);
         tokio::select! {
             biased;
             Some(landed) = self.under_way.next() => self.land(landed),
-            taken = self.queue.recv_many(arrived, room), if room > 0 => {
-                if taken == 0 {
-                    // Closed: only what is under way is left.
-                    match self.under_way.next().await {
-                        Some(landed) => self.land(landed),
-                        None => return self.desk.jobs() > 0,
-                    }
-                }
+            taken = self.queue.recv_many(arrived, room), if room > 0 && !self.is_closed => {
+                self.is_closed = taken == 0;
                 for envelope in arrived.drain(..) {
                     self.desk.take_up(envelope, &mut self.knowledge);
                 }
             }
-            _ = self.pulse.tick(), if self.desk.jobs() > 0 => {}
+            () = self.alarm.as_mut(), if is_waited_for => {}
+            else => return self.desk.jobs() > 0,
+        }
+        true
+    }
+
+    /// Sets the alarm to when jobs that could not be sent now need not wait any longer; whether
+    /// there is such a moment.
+    fn set_alarm(&mut self, now: Instant) -> bool {
+        if self.desk.jobs() == 0 {
+            return false;
+        }
+        let admits_at = |way| self.traffic.of(way).admits_at(way);
+        let later = Way::ALL.into_iter().filter_map(admits_at);
+        // At any moment before, all was sent that could be.
+        let Some(next) = later.filter(|at| *at > now).min() else {
+            return false;
+        };
+        if self.alarm.deadline() != next.into() {
+            self.alarm.as_mut().reset(next.into());
         }
         true
     }
 
     /// Sends batches off, if it is their time; whether there was one.
-    fn send(&mut self) -> bool {
+    fn send(&mut self, now: Instant) -> bool {
         let jobs = self.desk.jobs();
         let remembered = self.traffic.of(Way::Remembered);
-        if !remembered.may_admit(Way::Remembered, jobs) && !self.desk.may_wait() {
+        if !remembered.may_admit(Way::Remembered, jobs, now) && !self.desk.may_wait() {
             return false;
         }
         let mut free = self.desk.free(&self.busy, &self.knowledge);
         let mut any = false;
         for way in Way::ALL {
-            let is_time = self.traffic.of(way).admits(way, *free.of(way));
+            let is_time = self.traffic.of(way).admits(way, *free.of(way), now);
             if is_time && !self.must_wait_for_a_connection() {
-                self.send_off(way);
+                self.send_off(way, now);
                 any = true;
             }
         }
@@ -161,7 +179,7 @@ impl Lane {
         is_short && self.idle.is_empty() && !self.under_way.is_empty()
     }
 
-    fn send_off(&mut self, way: Way) {
+    fn send_off(&mut self, way: Way, now: Instant) {
         let taken = self.desk.take(way, &self.busy, &self.knowledge);
         let (pools, decided): (Vec<PoolJobs>, Vec<Option<Decided>>) = taken.into_iter().unzip();
         if pools.is_empty() {
@@ -172,10 +190,13 @@ impl Lane {
             writer: self.take_idle(way),
             way,
             pools: pools.iter().map(|jobs| jobs.id).collect(),
-            jobs: pools.iter().map(|jobs| jobs.envelopes.len()).sum(),
+            load: Load {
+                jobs: pools.iter().map(|jobs| jobs.envelopes.len()).sum(),
+                at: now,
+            },
             was_connected: false,
         };
-        self.traffic.of(way).begin(courier.jobs);
+        self.traffic.of(way).begin(courier.load);
         self.busy.extend(&courier.pools);
         if way == Way::Remembered {
             let batch = pools.into_iter().zip(decided.into_iter().flatten());
@@ -188,7 +209,7 @@ impl Lane {
     fn take_idle(&mut self, way: Way) -> Option<Writer> {
         let same = self.idle.iter().rposition(|(last, _)| *last == way);
         let place = same.or_else(|| self.idle.len().checked_sub(1))?;
-        Some(self.idle.swap_remove(place).1)
+        Some(self.idle.remove(place).1)
     }
 
     /// Reads what jobs need. What was remembered of their pools will be out of date.
@@ -291,7 +312,7 @@ impl Lane {
         for pool in &courier.pools {
             self.busy.remove(pool);
         }
-        self.traffic.of(courier.way).end(courier.jobs);
+        self.traffic.of(courier.way).end(courier.load);
         let writer = courier.writer.map(|writer| (courier.way, writer));
         self.idle.extend(writer);
     }
@@ -335,7 +356,8 @@ impl Lane {
             decided.written_book().is_some() && !self.desk.has(jobs.id)
         };
         let debits = self.traffic.of(Way::Remembered);
-        let rides_along = courier.way == Way::Read && debits.takes_along(courier.jobs);
+        let few = debits.takes_along(courier.load.jobs, Instant::now());
+        let rides_along = courier.way == Way::Read && few;
         if !rides_along || !batch.iter().all(is_alone) {
             return self.write(courier, batch);
         }
@@ -443,7 +465,8 @@ impl Lane {
     fn give_up(&mut self, courier: Courier, pools: Vec<PoolJobs>, error: StoreError) {
         let has_begun = courier.was_connected;
         self.finish(courier);
-        if !has_begun && !self.under_way.is_empty() {
+        let there_are_others = !self.under_way.is_empty() || !self.idle.is_empty();
+        if !has_begun && there_are_others {
             return self.wait_for_a_connection(pools);
         }
         self.distrust_all();

@@ -2,9 +2,10 @@
 //!
 //! Every write, whoever asks for it, is a [`Job`] sent to the lane of its pool. A lane is a task
 //! with database connections of its own. It takes whatever is queued, decides it in memory, writes
-//! it in one commit and only then answers. Nobody waits for a timer, and no request ever holds a
-//! transaction: a dropped request changes nothing. Several replicas are safe because the write
-//! counts only if the pool is as it was read; the lane itself is only an optimisation.
+//! it in one commit and only then answers. Nobody waits for a timer, but for one that says how long
+//! to wait for something slow, and no request ever holds a transaction: a dropped request changes
+//! nothing. Several replicas are safe because the write counts only if the pool is as it was read;
+//! the lane itself is only an optimisation.
 
 mod batch;
 mod bench;

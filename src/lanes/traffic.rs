@@ -2,19 +2,20 @@
 //!
 //! A batch goes at once when nothing of its way is under way; what comes meanwhile goes together
 //! when that has come back. Two writes at a time would each be half as large, and cost the database
-//! more than it gains by never waiting for us: only behind one that takes long does another go. What
-//! is read first takes two trips, so there one may be read while another is written.
+//! more than it gains by never waiting for us: only behind one that takes long do others go. What
+//! must be read first takes two trips, so one may be read while another is written.
 
 use std::time::{Duration, Instant};
 
-/// The part of all jobs below which they are too few for a batch of their own.
-const FEW: usize = 3;
-/// Where no batch was sent or came back within this, others do not wait for it: it is very large,
-/// or somebody holds one of its rows.
-pub(super) const SLOW: Duration = Duration::from_millis(20);
+/// One part in so many of all jobs is enough for a batch of their own.
+const PARTS: usize = 3;
+/// What takes longer than this and so much more for each job is not waited for: the database is far
+/// away, or somebody holds one of the rows.
+const TRIP: Duration = Duration::from_millis(2);
+const EACH: Duration = Duration::from_micros(100);
 
-/// How a batch comes to be decided. Each way has connections of its own, so that what is quick
-/// never waits for what is not.
+/// How a batch comes to be decided. Each way has its own limit, so that what is quick never waits
+/// for what is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// On pools as they are remembered: only a write.
@@ -38,7 +39,7 @@ impl Way {
     }
 }
 
-/// Jobs by way.
+/// Something for each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ByWay<T>([T; 3]);
 
@@ -48,57 +49,76 @@ impl<T> ByWay<T> {
     }
 }
 
+/// A batch under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Load {
+    pub jobs: usize,
+    /// When it was sent.
+    pub at: Instant,
+}
+
+impl Load {
+    /// When it is not waited for any longer.
+    fn is_slow_at(&self) -> Instant {
+        let jobs = u32::try_from(self.jobs).unwrap_or(u32::MAX);
+        self.at + TRIP + EACH.saturating_mul(jobs)
+    }
+}
+
 /// What is under way in one way.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    batches: usize,
-    jobs: usize,
+    loads: Vec<Load>,
     /// How many jobs there lately were at once, under way or to be sent.
     crowd: usize,
-    /// When a batch was last sent or came to its end.
-    moved_at: Option<Instant>,
 }
 
 impl Traffic {
     /// Whether a batch of so many jobs, which are all there are, is sent now.
-    pub fn admits(&mut self, way: Way, jobs: usize) -> bool {
-        self.crowd = self.crowd.max(self.jobs + jobs);
-        self.may_admit(way, jobs)
+    pub fn admits(&mut self, way: Way, jobs: usize, now: Instant) -> bool {
+        let under_way: usize = self.loads.iter().map(|load| load.jobs).sum();
+        self.crowd = self.crowd.max(under_way + jobs);
+        self.may_admit(way, jobs, now)
     }
 
     /// Whether a batch of so many jobs could be sent now.
-    pub fn may_admit(&self, way: Way, jobs: usize) -> bool {
+    pub fn may_admit(&self, way: Way, jobs: usize, now: Instant) -> bool {
         let is_apart = way == Way::Read && !self.are_few(jobs);
-        let goes_along = self.batches < way.limit() && (is_apart || !self.flows());
-        jobs > 0 && (self.batches == 0 || goes_along)
+        let goes_along = self.loads.len() < way.limit() && (is_apart || self.is_slow(now));
+        jobs > 0 && (self.loads.is_empty() || goes_along)
+    }
+
+    /// When one more batch could be sent that has to wait now.
+    pub fn admits_at(&self, way: Way) -> Option<Instant> {
+        let has_room = self.loads.len() < way.limit();
+        let slow = self.loads.iter().map(Load::is_slow_at);
+        slow.min().filter(|_| has_room)
+    }
+
+    /// Whether so few jobs had better go with the next batch, because it will soon be sent.
+    pub fn takes_along(&self, jobs: usize, now: Instant) -> bool {
+        self.are_few(jobs) && !self.is_slow(now)
     }
 
     /// Whether so many jobs are too few for a batch of their own beside those there lately were.
     const fn are_few(&self, jobs: usize) -> bool {
-        jobs * FEW < self.crowd
+        jobs * PARTS < self.crowd
     }
 
-    /// Whether so few jobs had better go with the next batch, because it will soon be sent.
-    pub fn takes_along(&self, jobs: usize) -> bool {
-        self.are_few(jobs) && self.flows()
-    }
-
-    fn flows(&self) -> bool {
-        self.moved_at.is_some_and(|at| at.elapsed() < SLOW)
+    fn is_slow(&self, now: Instant) -> bool {
+        self.loads.iter().any(|load| load.is_slow_at() <= now)
     }
 
     /// A batch was sent.
-    pub fn begin(&mut self, jobs: usize) {
-        self.moved_at = Some(Instant::now());
-        self.batches += 1;
-        self.jobs += jobs;
+    pub fn begin(&mut self, load: Load) {
+        self.loads.push(load);
     }
 
     /// A batch has come to its end.
-    pub fn end(&mut self, jobs: usize) {
-        self.moved_at = Some(Instant::now());
-        self.batches -= 1;
-        self.jobs -= jobs;
+    pub fn end(&mut self, load: Load) {
+        if let Some(place) = self.loads.iter().position(|other| *other == load) {
+            self.loads.swap_remove(place);
+        }
         self.crowd -= self.crowd.div_ceil(8);
     }
 }
@@ -107,71 +127,75 @@ impl Traffic {
 mod tests {
     use super::*;
 
-    /// Time has passed since a batch was last sent or came back.
-    fn be_slow(traffic: &mut Traffic) {
-        traffic.moved_at = Instant::now().checked_sub(SLOW);
+    fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
     }
 
     #[test]
-    fn a_batch_goes_alone_and_behind_a_slow_one_a_second_goes() {
-        let mut traffic = Traffic::default();
-        let admits = |traffic: &mut Traffic, jobs| traffic.admits(Way::Remembered, jobs);
-        assert!(!admits(&mut traffic, 0), "there is nothing to send");
-        assert!(admits(&mut traffic, 1));
-        traffic.begin(1);
-        assert!(!admits(&mut traffic, 1_000), "it will soon be back");
-        be_slow(&mut traffic);
-        assert!(admits(&mut traffic, 1));
-        traffic.begin(1);
-        be_slow(&mut traffic);
-        assert!(!admits(&mut traffic, 1_000), "two are under way");
-        traffic.end(1);
-        assert!(!admits(&mut traffic, 1), "one has just come back");
-        traffic.end(1);
-        assert!(admits(&mut traffic, 1));
+    fn a_batch_goes_alone_and_behind_a_slow_one_others_go() {
+        let (mut traffic, start) = (Traffic::default(), Instant::now());
+        let load = |jobs, at| Load { jobs, at };
+        let way = Way::Remembered;
+        assert!(!traffic.admits(way, 0, start), "there is nothing to send");
+        assert_eq!(traffic.admits_at(way), None, "nothing is waited for");
+        assert!(traffic.admits(way, 10, start));
+        traffic.begin(load(10, start));
+        assert!(!traffic.admits(way, 1_000, start), "it will soon be back");
+        let slow = start + millis(3);
+        assert_eq!(traffic.admits_at(way), Some(slow), "2 ms and a tenth a job");
+        for round in 0..3 {
+            let now = slow + millis(round);
+            assert!(traffic.admits(way, 1, now), "as long as it is slow");
+            traffic.begin(load(1, now));
+            assert!(!traffic.admits(way, 1_000, now), "two are under way");
+            assert_eq!(traffic.admits_at(way), None);
+            traffic.end(load(1, now));
+        }
+        traffic.end(load(10, start));
+        assert!(traffic.admits(way, 1, start));
     }
 
     #[test]
     fn what_is_read_goes_along_when_it_has_its_part() {
-        let mut traffic = Traffic::default();
-        assert!(traffic.admits(Way::Read, 40));
-        traffic.begin(40);
-        assert!(!traffic.admits(Way::Read, 19), "of 59");
-        assert!(traffic.admits(Way::Read, 20), "of 60");
-        traffic.begin(20);
-        assert!(!traffic.admits(Way::Read, 100), "two are under way");
+        let (mut traffic, at) = (Traffic::default(), Instant::now());
+        assert!(traffic.admits(Way::Read, 40, at));
+        traffic.begin(Load { jobs: 40, at });
+        assert!(!traffic.admits(Way::Read, 19, at), "of 59");
+        assert!(traffic.admits(Way::Read, 20, at), "of 60");
+        traffic.begin(Load { jobs: 20, at });
+        assert!(!traffic.admits(Way::Read, 100, at), "two are under way");
     }
 
     #[test]
     fn what_waits_for_its_turn_waits_together() {
-        let mut traffic = Traffic::default();
-        assert!(traffic.admits(Way::InTurn, 1));
-        traffic.begin(1);
-        be_slow(&mut traffic);
-        assert!(!traffic.admits(Way::InTurn, 1_000));
+        let (mut traffic, at) = (Traffic::default(), Instant::now());
+        assert!(traffic.admits(Way::InTurn, 1, at));
+        traffic.begin(Load { jobs: 1, at });
+        assert!(!traffic.admits(Way::InTurn, 1_000, at + millis(1_000)));
+        assert_eq!(traffic.admits_at(Way::InTurn), None);
     }
 
     #[test]
-    fn a_few_jobs_go_with_the_next_batch_unless_batches_are_held_up() {
-        let mut traffic = Traffic::default();
-        assert!(!traffic.takes_along(1), "there is none");
-        assert!(traffic.admits(Way::Remembered, 30));
-        traffic.begin(30);
-        assert!(traffic.takes_along(9));
-        assert!(!traffic.takes_along(10), "a third of all");
-        be_slow(&mut traffic);
-        assert!(!traffic.takes_along(1));
+    fn a_few_jobs_go_with_the_next_batch_unless_it_is_slow() {
+        let (mut traffic, at) = (Traffic::default(), Instant::now());
+        assert!(!traffic.takes_along(1, at), "there is none");
+        assert!(traffic.admits(Way::Remembered, 30, at));
+        traffic.begin(Load { jobs: 30, at });
+        assert!(traffic.takes_along(9, at));
+        assert!(!traffic.takes_along(10, at), "a third of all");
+        assert!(!traffic.takes_along(1, at + millis(5)));
     }
 
     #[test]
     fn a_crowd_that_has_gone_is_forgotten() {
-        let mut traffic = Traffic::default();
-        assert!(traffic.admits(Way::Read, 512));
+        let (mut traffic, at) = (Traffic::default(), Instant::now());
+        let one = Load { jobs: 1, at };
+        assert!(traffic.admits(Way::Read, 512, at));
         for _ in 0..40 {
-            traffic.begin(1);
-            traffic.end(1);
+            traffic.begin(one);
+            traffic.end(one);
         }
-        traffic.begin(1);
-        assert!(!traffic.takes_along(1), "one of two");
+        traffic.begin(one);
+        assert!(traffic.admits(Way::Read, 1, at), "one of two");
     }
 }
