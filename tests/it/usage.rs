@@ -393,6 +393,40 @@ async fn usage_is_what_the_journal_adds_up_to_however_it_is_cut() {
 }
 
 #[tokio::test]
+async fn many_alike_entries_of_two_days_add_up() {
+    // A block is longer than what is read at once.
+    let app = TestApp::with_blocks_of(2_500).await;
+    let body = json!({"plan": "team", "builders": 20});
+    app.put_pool("workspace:w", body).await.expect(201);
+    for round in 0..6 {
+        let item = |number: i64| {
+            json!({
+                "pool": "workspace:w", "idempotency_key": format!("k-{round}-{number}"),
+                "credits": 1 + number % 3, "mode": "settle", "user_id": format!("u-{}", number % 2),
+                "operation": "custom_code",
+            })
+        };
+        let items: Vec<Value> = (0..500).map(item).collect();
+        let batch = app.post("/v1/debits/batch").json(&json!({"items": items}));
+        batch.send().await.expect(200);
+        app.pass(TimeDelta::hours(5));
+    }
+    let entries = app.journal("workspace:w").await;
+    for by in ["day", "user", "operation"] {
+        let expected = added_up(entries.iter(), by);
+        let query = format!("?from=2026-01-01T00:00:00Z&group_by={by}");
+        let groups = if by == "operation" { 1 } else { 2 };
+        assert_eq!(expected.len(), groups, "{by}");
+        assert_eq!(shown(&usage(&app, &query).await), expected, "{by}");
+    }
+    let mut connection = app.database.connect().await;
+    let built = sqlx::query_scalar("SELECT blocks FROM usage_heads WHERE level = 0");
+    let built: i64 = built.fetch_one(&mut connection).await.expect("a head");
+    assert_eq!(built, 1);
+    app.verify().await;
+}
+
+#[tokio::test]
 async fn blocks_are_built_while_nobody_reads_usage() {
     let app = TestApp::with_blocks_of(4).await;
     app.put_pool("workspace:w", json!({"plan": "pro"}))

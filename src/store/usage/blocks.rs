@@ -11,7 +11,7 @@ use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, FromRow, PgExecutor};
 
 use super::cover::Head;
-use super::used::{PORTION, Used};
+use super::used::{PORTION, Used, read_used};
 use super::{FiguresRow, SUMS};
 use crate::ledger::{PoolId, Time, UsageFigures};
 use crate::store::deadline::within_scan;
@@ -244,7 +244,7 @@ impl Store {
         let mut done = next.blocks * next.size;
         while done < end {
             let last = end.min(done.saturating_add(PORTION));
-            for used in self.used(pool, done + 1..=last).await? {
+            for used in read_used(self.scans(), pool, done + 1..=last).await? {
                 if used.user_id.is_some() {
                     tracking_since.get_or_insert(used.at);
                 }

@@ -19,10 +19,14 @@ use super::{Store, StoreError};
 use crate::ledger::{Label, PoolId, SignedCredits, Time, UsageFigures};
 use blocks::Split;
 use cover::{Blocks, Piece, cover};
+use used::read_used;
 
 pub use blocks::BLOCK_ENTRIES;
 pub use used::Used;
 pub(super) use verify::UsageAudit;
+
+/// So few entries are read like a key, not like a scan.
+const FEW: i64 = 1_000;
 
 /// What usage is split by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +170,8 @@ impl Store {
         most: usize,
     ) -> Result<Option<UsageGroups>, StoreError> {
         within_scan(async {
-            let heads = match entries.end() - entries.start() < self.block_entries {
+            let length = entries.end() - entries.start();
+            let heads = match length < self.block_entries {
                 true => Vec::new(),
                 false => self.roll_up(pool).await?,
             };
@@ -174,7 +179,10 @@ impl Store {
             for piece in cover(&heads, &entries) {
                 match piece {
                     Piece::Entries(entries) => {
-                        let all = self.used(pool, entries).await?;
+                        let all = match length < FEW {
+                            true => self.used(pool, entries).await?,
+                            false => read_used(self.scans(), pool, entries).await?,
+                        };
                         for used in all.into_iter().filter(|used| filter.leaves(used)) {
                             let Some(figures) = used.figures else {
                                 continue;

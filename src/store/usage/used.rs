@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, Row};
+use sqlx::{FromRow, PgPool, Row};
 
 use crate::ledger::{Kind, PoolId, Time, Transfer, UsageFigures};
 use crate::store::deadline::within;
@@ -15,14 +15,12 @@ use crate::store::{Store, StoreError};
 /// The most entries that are read at once: many more would hold up whoever waits for a processor,
 /// here or in the database.
 pub const PORTION: i64 = 1_024;
-/// So few entries are read like a key, not like a scan.
-const FEW: i64 = 1_000;
 /// What stands between the transfers of one entry and those of the next.
 const BETWEEN: char = ';';
 
 /// What entries of one day with the same attribution say of usage. Some that count for nothing may
 /// still name a user.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Used {
     /// When the first of them happened.
     pub at: Time,
@@ -81,7 +79,7 @@ impl UsedRow {
         let corrupt = |column| StoreError::Corrupt {
             table: "entries",
             column,
-            id: format!("{pool}/{}", self.seq),
+            id: format!("{pool}/{} or one like it", self.seq),
         };
         let kind: Kind = self.kind.parse().map_err(|_| corrupt("kind"))?;
         if !UsageFigures::counts(kind) {
@@ -110,8 +108,8 @@ impl UsedRow {
 }
 
 impl Store {
-    /// What these entries say of usage, oldest first: of those that count for it or name a user.
-    /// The caller bounds how many there may be.
+    /// What a few entries say of usage, oldest first: of those that count for it or name a user.
+    /// They are read like a key.
     ///
     /// # Errors
     /// The database is away, or an entry is corrupt.
@@ -120,16 +118,74 @@ impl Store {
         pool: PoolId,
         entries: RangeInclusive<i64>,
     ) -> Result<Vec<Used>, StoreError> {
-        let is_few = entries.end() - entries.start() < FEW;
-        let read = sqlx::query_as(READING_USED.as_str())
-            .bind(pool.uuid())
-            .bind(*entries.start())
-            .bind(*entries.end());
-        let rows: Vec<UsedRow> = if is_few {
-            within(async { Ok(read.fetch_all(self.db()).await?) }).await?
-        } else {
-            read.fetch_all(self.scans()).await?
+        within(read_used(self.db(), pool, entries)).await
+    }
+}
+
+/// What entries say of usage, oldest first. The caller bounds how many there may be.
+pub(super) async fn read_used(
+    db: &PgPool,
+    pool: PoolId,
+    entries: RangeInclusive<i64>,
+) -> Result<Vec<Used>, StoreError> {
+    let rows: Vec<UsedRow> = sqlx::query_as(READING_USED.as_str())
+        .bind(pool.uuid())
+        .bind(*entries.start())
+        .bind(*entries.end())
+        .fetch_all(db)
+        .await?;
+    rows.into_iter().map(|row| row.into_used(pool)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::SignedCredits;
+
+    fn figures(kind: &str, transfers: &str, details: Option<&str>) -> Option<UsageFigures> {
+        let row = UsedRow {
+            seq: 7,
+            at: Time::UNIX_EPOCH,
+            kind: kind.to_owned(),
+            operation: None,
+            user_id: None,
+            workspace_id: None,
+            model: None,
+            details: details.map(str::to_owned),
+            transfers: transfers.to_owned(),
         };
-        rows.into_iter().map(|row| row.into_used(pool)).collect()
+        let pool = PoolId::from(uuid::Uuid::nil());
+        row.figures(pool).expect("they can be read")
+    }
+
+    #[test]
+    fn entries_in_one_row_count_each_with_their_own_transfers() {
+        let transfers = "monthly>consumed:300;monthly>consumed:50,addon>consumed:7;;\
+            overdraft>consumed:1";
+        let expected = UsageFigures {
+            monthly: SignedCredits::from_units(350),
+            addon: SignedCredits::from_units(7),
+            overdraft: SignedCredits::from_units(1),
+            count: 4,
+            ..UsageFigures::default()
+        };
+        assert_eq!(figures("debit", transfers, None), Some(expected));
+        assert_eq!(figures("renewal", "", None), None);
+    }
+
+    #[test]
+    fn what_entries_in_one_row_have_in_common_counts_once_for_each() {
+        let details = Some(r#"{"imported_debits":12}"#);
+        let both = figures(
+            "import",
+            "monthly>consumed:100;monthly>consumed:200",
+            details,
+        );
+        let expected = UsageFigures {
+            monthly: SignedCredits::from_units(300),
+            count: 24,
+            ..UsageFigures::default()
+        };
+        assert_eq!(both, Some(expected));
     }
 }
