@@ -255,10 +255,8 @@ async fn what_was_decided_behind_a_write_that_came_too_late_is_decided_again() {
     here.verify().await;
 }
 
-#[tokio::test]
-async fn a_write_that_is_held_up_holds_up_no_debits_on_other_pools() {
-    let app = TestApp::start().await;
-    let mut watcher = app.database.connect().await;
+/// Some pools that the lanes remember besides [`POOL`], whose row is locked.
+async fn others_beside_a_locked_pool(app: &TestApp) -> (Vec<String>, PgConnection) {
     let others: Vec<String> = (0..8).map(|it| format!("workspace:other-{it}")).collect();
     for pool in others.iter().map(String::as_str).chain([POOL]) {
         let put = app.put_pool(pool, json!({"plan": "free"}));
@@ -269,7 +267,14 @@ async fn a_write_that_is_held_up_holds_up_no_debits_on_other_pools() {
     let lock = format!("BEGIN; SELECT FROM pools WHERE name = '{POOL}' FOR UPDATE");
     let locking = locker.execute(sqlx::AssertSqlSafe(lock));
     locking.await.expect("it is locked");
+    (others, locker)
+}
 
+#[tokio::test]
+async fn a_write_that_is_held_up_holds_up_no_debits_on_other_pools() {
+    let app = TestApp::start().await;
+    let mut watcher = app.database.connect().await;
+    let (others, mut locker) = others_beside_a_locked_pool(&app).await;
     let behind = async {
         until_blocked(&mut watcher, 1).await;
         // All of them come at once: after that nothing happens that the lane could notice.
@@ -281,6 +286,30 @@ async fn a_write_that_is_held_up_holds_up_no_debits_on_other_pools() {
     let (held_up, debits) = join(app.debit(POOL, json!(1)), behind).await;
     held_up.expect(201);
     assert_eq!(count(&debits, 201), others.len());
+    app.verify().await;
+}
+
+#[tokio::test]
+async fn debits_for_which_no_connection_can_be_made_wait_for_one_that_is_there() {
+    let app = TestApp::start().await;
+    let mut watcher = app.database.connect().await;
+    let (others, mut locker) = others_beside_a_locked_pool(&app).await;
+    app.database.accept_connections(false).await;
+    let behind = async {
+        until_blocked(&mut watcher, 1).await;
+        let debits = join_all(others.iter().map(|pool| app.debit(pool, json!(1))));
+        let free = async {
+            for _ in 0..20 {
+                app.balance(POOL).await;
+            }
+            locker.execute("ROLLBACK").await.expect("it is free again");
+        };
+        join(debits, free).await.0
+    };
+    let (held_up, debits) = join(app.debit(POOL, json!(1)), behind).await;
+    held_up.expect(201);
+    assert_eq!(count(&debits, 201), others.len());
+    app.database.accept_connections(true).await;
     app.verify().await;
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use credit_ledger::embedded::{Options, Server};
 use credit_ledger::store;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
@@ -50,6 +51,20 @@ impl Database {
     /// A connection as the superuser.
     pub async fn connect(&self) -> PgConnection {
         connect(&self.url).await
+    }
+
+    /// Whether it takes more connections than it has.
+    pub async fn accept_connections(&self, accepts: bool) {
+        let options: PgConnectOptions = self.url.parse().expect("a good URL");
+        let name = options.get_database().expect("it has a name");
+        let shared = SHARED.get().expect("it was made there");
+        let mut admin = connect(&shared.url("postgres")).await;
+        admin
+            .execute(AssertSqlSafe(format!(
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS {accepts}"
+            )))
+            .await
+            .expect("it is said");
     }
 }
 
