@@ -2,13 +2,17 @@
 //!
 //! A batch goes at once when nothing of its way is under way; what comes meanwhile goes together
 //! when that has come back. Two writes at a time would each be half as large, and cost the database
-//! more than it gains by never waiting for us: only behind one that takes long do others go. What
-//! must be read first takes two trips, so one may be read while another is written.
+//! more than it gains by never waiting for us: only behind one that takes long do others go, and
+//! what is large already. What must be read first takes two trips, so one may be read while another
+//! is written.
 
 use std::time::{Duration, Instant};
 
 /// One part in so many of all jobs is enough for a batch of their own.
 const PARTS: usize = 3;
+/// So many jobs are worth a write of their own at any time: what a statement costs by itself is
+/// lost among them, and two connections do more than one.
+const MANY: usize = 256;
 /// What takes longer than this and so much more for each job is not waited for: the database is far
 /// away, or somebody holds one of the rows.
 const TRIP: Duration = Duration::from_millis(2);
@@ -83,7 +87,7 @@ impl Traffic {
 
     /// Whether a batch of so many jobs could be sent now.
     pub fn may_admit(&self, way: Way, jobs: usize, now: Instant) -> bool {
-        let is_apart = way == Way::Read && !self.are_few(jobs);
+        let is_apart = jobs >= MANY || way == Way::Read && !self.are_few(jobs);
         let goes_along = self.loads.len() < way.limit() && (is_apart || self.is_slow(now));
         jobs > 0 && (self.loads.is_empty() || goes_along)
     }
@@ -140,7 +144,8 @@ mod tests {
         assert_eq!(traffic.admits_at(way), None, "nothing is waited for");
         assert!(traffic.admits(way, 10, start));
         traffic.begin(load(10, start));
-        assert!(!traffic.admits(way, 1_000, start), "it will soon be back");
+        assert!(!traffic.admits(way, 255, start), "it will soon be back");
+        assert!(traffic.admits(way, 256, start), "many do not wait");
         let slow = start + millis(3);
         assert_eq!(traffic.admits_at(way), Some(slow), "2 ms and a tenth a job");
         for round in 0..3 {
