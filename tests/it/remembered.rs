@@ -215,8 +215,11 @@ async fn locked_pool(app: &TestApp) -> PgConnection {
 }
 
 /// Debits that are taken up behind a write that waits; `then` is done once they most likely are.
-async fn debits_behind<T>(app: &TestApp, then: impl Future<Output = T>) -> (Vec<Reply>, T) {
-    let debits = join_all((0..12).map(|_| app.debit(POOL, json!(4))));
+async fn behind<T, U>(
+    app: &TestApp,
+    debits: impl Future<Output = T>,
+    then: impl Future<Output = U>,
+) -> (T, U) {
     let then = async {
         for _ in 0..20 {
             app.balance(POOL).await;
@@ -224,6 +227,12 @@ async fn debits_behind<T>(app: &TestApp, then: impl Future<Output = T>) -> (Vec<
         then.await
     };
     join(debits, then).await
+}
+
+/// Twelve of them, of four credits each.
+async fn debits_behind<T>(app: &TestApp, then: impl Future<Output = T>) -> (Vec<Reply>, T) {
+    let debits = join_all((0..12).map(|_| app.debit(POOL, json!(4))));
+    behind(app, debits, then).await
 }
 
 fn count(replies: &[Reply], status: u16) -> usize {
@@ -275,7 +284,7 @@ async fn a_write_that_is_held_up_holds_up_no_debits_on_other_pools() {
     let app = TestApp::start().await;
     let mut watcher = app.database.connect().await;
     let (others, mut locker) = others_beside_a_locked_pool(&app).await;
-    let behind = async {
+    let meanwhile = async {
         until_blocked(&mut watcher, 1).await;
         // All of them come at once: after that nothing happens that the lane could notice.
         let debits = join_all(others.iter().map(|pool| app.debit(pool, json!(1)))).await;
@@ -283,7 +292,7 @@ async fn a_write_that_is_held_up_holds_up_no_debits_on_other_pools() {
         debits
     };
     // Were it waited for, it would have been given up before its row is free.
-    let (held_up, debits) = join(app.debit(POOL, json!(1)), behind).await;
+    let (held_up, debits) = join(app.debit(POOL, json!(1)), meanwhile).await;
     held_up.expect(201);
     assert_eq!(count(&debits, 201), others.len());
     app.verify().await;
@@ -295,18 +304,13 @@ async fn debits_for_which_no_connection_can_be_made_wait_for_one_that_is_there()
     let mut watcher = app.database.connect().await;
     let (others, mut locker) = others_beside_a_locked_pool(&app).await;
     app.database.accept_connections(false).await;
-    let behind = async {
+    let waiting = async {
         until_blocked(&mut watcher, 1).await;
         let debits = join_all(others.iter().map(|pool| app.debit(pool, json!(1))));
-        let free = async {
-            for _ in 0..20 {
-                app.balance(POOL).await;
-            }
-            locker.execute("ROLLBACK").await.expect("it is free again");
-        };
-        join(debits, free).await.0
+        behind(&app, debits, locker.execute("ROLLBACK")).await
     };
-    let (held_up, debits) = join(app.debit(POOL, json!(1)), behind).await;
+    let (held_up, (debits, freed)) = join(app.debit(POOL, json!(1)), waiting).await;
+    freed.expect("it is free again");
     held_up.expect(201);
     assert_eq!(count(&debits, 201), others.len());
     app.database.accept_connections(true).await;
@@ -385,15 +389,10 @@ async fn who_comes_while_a_turn_is_awaited_is_not_refused_at_the_price_before() 
         let body = json!({"operation": "custom_code", "credits": 5});
         let path = format!("{POOL}/debits");
         let debits = join_all((0..4).map(|_| here.book(&path, body.clone())));
-        let free = async {
-            for _ in 0..20 {
-                here.balance(POOL).await;
-            }
-            locker.execute("ROLLBACK").await.expect("it is free again");
-        };
-        join(debits, free).await.0
+        behind(&here, debits, locker.execute("ROLLBACK")).await
     };
-    let (too_much, joined) = join(here.debit(POOL, json!(1_000)), joining).await;
+    let (too_much, (joined, freed)) = join(here.debit(POOL, json!(1_000)), joining).await;
+    freed.expect("it is free again");
     too_much.refused(402, "insufficient_credits");
     assert_eq!(count(&joined, 201), 4, "the price is 5 now");
     assert_eq!(here.balance(POOL).await["available"], 94 - 4 * 5);
