@@ -5,13 +5,17 @@
 //! pool, which keeps their order. Nothing is sent for a pool that is busy: it is being read or
 //! written for jobs that came before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::time::Instant;
 
 use super::Envelope;
 use super::batch::{Decided, PoolJobs};
 use super::knowledge::{Knowledge, only_spends};
 use super::traffic::{ByWay, Way};
 use crate::ledger::PoolId;
+
+/// Pools that are being read or written, and when that is so late that nothing should wait for it.
+pub(super) type Busy = HashMap<PoolId, Instant>;
 
 /// The jobs of one pool and what was decided on them; `None` where they wait for a read.
 struct Group {
@@ -21,10 +25,10 @@ struct Group {
 
 impl Group {
     /// How it can be sent now; `None` as long as its pool is busy.
-    fn way(&self, busy: &HashSet<PoolId>, knowledge: &Knowledge) -> Option<Way> {
+    fn way(&self, busy: &Busy, knowledge: &Knowledge) -> Option<Way> {
         let id = self.jobs.id;
         match self.decided {
-            _ if busy.contains(&id) => None,
+            _ if busy.contains_key(&id) => None,
             Some(_) => Some(Way::Remembered),
             None if knowledge.is_contended(id) => Some(Way::InTurn),
             None => Some(Way::Read),
@@ -79,7 +83,7 @@ impl Desk {
     }
 
     /// How many jobs can be sent now, by the way they have to go.
-    pub fn free(&mut self, busy: &HashSet<PoolId>, knowledge: &Knowledge) -> ByWay<usize> {
+    pub fn free(&mut self, busy: &Busy, knowledge: &Knowledge) -> ByWay<usize> {
         let mut free = ByWay::default();
         for group in &self.groups {
             if let Some(way) = group.way(busy, knowledge) {
@@ -94,20 +98,44 @@ impl Desk {
     pub fn take(
         &mut self,
         way: Way,
-        busy: &HashSet<PoolId>,
+        busy: &Busy,
         knowledge: &Knowledge,
     ) -> Vec<(PoolJobs, Option<Decided>)> {
         let mut taken = Vec::new();
-        for mut group in std::mem::take(self).groups {
-            if group.way(busy, knowledge) != Some(way) {
-                self.put(group.jobs, group.decided);
-                continue;
-            }
+        for mut group in self.take_if(|group| group.way(busy, knowledge) == Some(way)) {
             if group.decided.is_none() {
                 group.jobs.drop_abandoned();
             }
             if !group.jobs.envelopes.is_empty() {
                 taken.push((group.jobs, group.decided));
+            }
+        }
+        taken
+    }
+
+    /// Takes those off the desk that wait for what is late: their pool, or all that goes their way.
+    pub fn take_stuck(
+        &mut self,
+        (busy, now): (&Busy, Instant),
+        stuck: ByWay<bool>,
+        knowledge: &Knowledge,
+    ) -> Vec<PoolJobs> {
+        let mut stuck = stuck;
+        let waits_for_long = |group: &Group| match group.way(busy, knowledge) {
+            Some(way) => *stuck.of(way),
+            None => busy.get(&group.jobs.id).is_some_and(|late| *late <= now),
+        };
+        let taken = self.take_if(waits_for_long).into_iter();
+        taken.map(|group| group.jobs).collect()
+    }
+
+    fn take_if(&mut self, mut is_wanted: impl FnMut(&Group) -> bool) -> Vec<Group> {
+        let mut taken = Vec::new();
+        for group in std::mem::take(self).groups {
+            if is_wanted(&group) {
+                taken.push(group);
+            } else {
+                self.put(group.jobs, group.decided);
             }
         }
         taken

@@ -19,12 +19,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Sleep, sleep};
 
-use super::Envelope;
 use super::batch::{Decided, PoolJobs, due_events};
-use super::desk::Desk;
+use super::desk::{Busy, Desk};
 use super::errands::{Batch, Courier, Landed, Sent};
 use super::knowledge::Knowledge;
 use super::traffic::{ByWay, Load, Traffic, Way};
+use super::{Envelope, LaneError};
 use crate::clock::Clock;
 use crate::ledger::{Book, Changed, PoolId};
 use crate::store::{PurchaseRecord, Store, Writer, Writes};
@@ -47,7 +47,7 @@ pub(super) struct Lane {
     under_way: FuturesUnordered<BoxFuture<'static, Landed>>,
     traffic: ByWay<Traffic>,
     /// The pools of all batches under way.
-    busy: HashSet<PoolId>,
+    busy: Busy,
     /// Done, and its callers are not told yet.
     settled: Batch,
     /// When another connection was wanted and could not be made.
@@ -77,7 +77,7 @@ impl Lane {
             desk: Desk::default(),
             under_way: FuturesUnordered::new(),
             traffic: ByWay::default(),
-            busy: HashSet::new(),
+            busy: Busy::new(),
             settled: Batch::new(),
             short_of_connections_at: None,
             alarm: Box::pin(sleep(Duration::ZERO)),
@@ -117,7 +117,10 @@ impl Lane {
             now = Instant::now();
         }
         tell(std::mem::take(&mut self.settled));
-        let room = self.batch_limit.saturating_sub(self.desk.jobs());
+        if self.room() == 0 {
+            self.make_room(now);
+        }
+        let room = self.room();
         let is_waited_for = self.set_alarm(now);
         tokio::select! {
             biased;
@@ -134,14 +137,41 @@ impl Lane {
         true
     }
 
+    /// How many more jobs are taken up.
+    const fn room(&self) -> usize {
+        self.batch_limit.saturating_sub(self.desk.jobs())
+    }
+
+    /// The desk is full: jobs that wait for a batch that is late, of a pool that somebody holds for
+    /// long, make room for others. They have not begun.
+    fn make_room(&mut self, now: Instant) {
+        let (mut stuck, mut any_is_late) = (ByWay::default(), false);
+        for way in Way::ALL {
+            let traffic = self.traffic.of(way);
+            *stuck.of(way) = traffic.is_stuck(way, now);
+            any_is_late |= traffic.late_at().is_some_and(|at| at <= now);
+        }
+        if !any_is_late {
+            return;
+        }
+        let waiting = (&self.busy, now);
+        let stuck = self.desk.take_stuck(waiting, stuck, &self.knowledge);
+        fail(stuck, &LaneError::Busy);
+    }
+
     /// Sets the alarm to when jobs that could not be sent now need not wait any longer; whether
     /// there is such a moment.
     fn set_alarm(&mut self, now: Instant) -> bool {
         if self.desk.jobs() == 0 {
             return false;
         }
-        let admits_at = |way| self.traffic.of(way).admits_at(way);
-        let later = Way::ALL.into_iter().filter_map(admits_at);
+        let is_full = self.room() == 0;
+        let moments = |way| {
+            let traffic = self.traffic.of(way);
+            let late_at = traffic.late_at().filter(|_| is_full);
+            [traffic.admits_at(way), late_at]
+        };
+        let later = Way::ALL.into_iter().flat_map(moments).flatten();
         // At any moment before, all was sent that could be.
         let Some(next) = later.filter(|at| *at > now).min() else {
             return false;
@@ -196,7 +226,9 @@ impl Lane {
             was_connected: false,
         };
         self.traffic.of(way).begin(courier.load);
-        self.busy.extend(&courier.pools);
+        let late_at = courier.load.is_late_at();
+        self.busy
+            .extend(courier.pools.iter().map(|pool| (*pool, late_at)));
         if way == Way::Remembered {
             let batch = pools.into_iter().zip(decided.into_iter().flatten());
             self.write(courier, batch.collect());
@@ -290,5 +322,12 @@ fn tell(batch: Batch) {
         for (envelope, answer) in jobs.envelopes.into_iter().zip(decided.answers) {
             let _ = envelope.answer.send(answer);
         }
+    }
+}
+
+/// Tells callers that nothing came of their jobs, and why.
+fn fail(pools: Vec<PoolJobs>, error: &LaneError) {
+    for envelope in pools.into_iter().flat_map(|jobs| jobs.envelopes) {
+        let _ = envelope.answer.send(Err(error.clone()));
     }
 }

@@ -17,6 +17,8 @@ const MANY: usize = 256;
 /// away, or somebody holds one of the rows.
 const TRIP: Duration = Duration::from_millis(2);
 const EACH: Duration = Duration::from_micros(100);
+/// What takes longer than this most likely comes back too late for its callers.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How a batch comes to be decided. Each way has its own limit, so that what is quick never waits
 /// for what is not.
@@ -67,6 +69,11 @@ impl Load {
         let jobs = u32::try_from(self.jobs).unwrap_or(u32::MAX);
         self.at + TRIP + EACH.saturating_mul(jobs)
     }
+
+    /// When it is so late that nothing more should wait for it.
+    pub fn is_late_at(&self) -> Instant {
+        self.at + LATE
+    }
 }
 
 /// What is under way in one way.
@@ -97,6 +104,16 @@ impl Traffic {
         let has_room = self.loads.len() < way.limit();
         let slow = self.loads.iter().map(Load::is_slow_at);
         slow.min().filter(|_| has_room)
+    }
+
+    /// When something under way is so late that nothing more should wait for it.
+    pub fn late_at(&self) -> Option<Instant> {
+        self.loads.iter().map(Load::is_late_at).min()
+    }
+
+    /// Whether nothing more goes this way before something comes back that is late.
+    pub fn is_stuck(&self, way: Way, now: Instant) -> bool {
+        self.loads.len() >= way.limit() && self.late_at().is_some_and(|at| at <= now)
     }
 
     /// Whether so few jobs had better go with the next batch, because it will soon be sent.
@@ -178,6 +195,20 @@ mod tests {
         traffic.begin(Load { jobs: 1, at });
         assert!(!traffic.admits(Way::InTurn, 1_000, at + millis(1_000)));
         assert_eq!(traffic.admits_at(Way::InTurn), None);
+    }
+
+    #[test]
+    fn a_way_is_stuck_when_it_is_full_and_something_is_late() {
+        let (mut traffic, at) = (Traffic::default(), Instant::now());
+        let way = Way::Remembered;
+        assert_eq!(traffic.late_at(), None);
+        traffic.begin(Load { jobs: 1, at });
+        let late = at + millis(1_000);
+        assert_eq!(traffic.late_at(), Some(late));
+        assert!(!traffic.is_stuck(way, late), "another one may go");
+        traffic.begin(Load { jobs: 1, at: late });
+        assert!(!traffic.is_stuck(way, late - millis(1)));
+        assert!(traffic.is_stuck(way, late));
     }
 
     #[test]

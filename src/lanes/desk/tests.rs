@@ -1,6 +1,7 @@
 //! In which order jobs leave the desk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -69,17 +70,17 @@ fn whole<const N: usize>(credits: [u32; N]) -> [Option<Credits>; N] {
 }
 
 fn taken(desk: &mut Desk, way: Way, knowledge: &Knowledge) -> Vec<PoolJobs> {
-    let taken = desk.take(way, &HashSet::new(), knowledge);
+    let taken = desk.take(way, &Busy::new(), knowledge);
     taken.into_iter().map(|(jobs, _)| jobs).collect()
 }
 
 #[test]
 fn a_pool_that_is_busy_is_not_sent() {
     let (mut desk, knowledge, _callers) = desk_with(&[debit(1)]);
-    let busy = HashSet::from([desk.groups[0].jobs.id]);
+    let busy = Busy::from([(desk.groups[0].jobs.id, Instant::now())]);
     assert_eq!(desk.free(&busy, &knowledge), ByWay::default());
     assert_eq!(desk.take(Way::Read, &busy, &knowledge).len(), 0);
-    assert_eq!(*desk.free(&HashSet::new(), &knowledge).of(Way::Read), 1);
+    assert_eq!(*desk.free(&Busy::new(), &knowledge).of(Way::Read), 1);
     assert_eq!((desk.jobs(), desk.may_wait()), (1, true));
 }
 
@@ -122,7 +123,7 @@ fn debits_on_a_remembered_pool_need_no_read_as_long_as_the_catalogue_is_the_same
         let (envelope, caller) = job("workspace:w", debit(credits));
         desk.take_up(envelope, knowledge);
         callers.push(caller);
-        let mut free = desk.free(&HashSet::new(), knowledge);
+        let mut free = desk.free(&Busy::new(), knowledge);
         (*free.of(Way::Remembered), *free.of(Way::Read))
     };
     assert_eq!(take_up(&mut desk, &mut knowledge, 1), (1, 0));
@@ -142,7 +143,7 @@ fn a_pool_on_a_test_clock_that_waits_to_be_written_takes_no_more_debits() {
     desk.put(jobs, Some(Decided::on_guess(book)));
     let (second, _second_caller) = job("workspace:w", debit(2));
     desk.take_up(second, &mut knowledge);
-    let mut free = desk.free(&HashSet::new(), &knowledge);
+    let mut free = desk.free(&Busy::new(), &knowledge);
     let by_way = (*free.of(Way::Remembered), *free.of(Way::Read));
     assert_eq!(by_way, (0, 2), "its time is read");
 }
@@ -154,6 +155,36 @@ fn a_pool_that_others_write_waits_for_its_turn() {
     assert_eq!(taken(&mut desk, Way::Read, &knowledge).len(), 0);
     assert_eq!(taken(&mut desk, Way::InTurn, &knowledge).len(), 1);
     assert_eq!((desk.jobs(), desk.groups.len()), (0, 0));
+}
+
+#[test]
+fn what_waits_for_something_late_is_taken_off_and_the_rest_stays() {
+    let (mut desk, mut knowledge, mut callers) = desk_with(&[debit(1), debit(2)]);
+    let now = Instant::now();
+    let mut busy = Busy::from([(desk.groups[0].jobs.id, now)]);
+    for pool in ["workspace:free", "workspace:in-turn", "workspace:soon"] {
+        let (envelope, caller) = job(pool, debit(3));
+        callers.push(caller);
+        match pool {
+            "workspace:in-turn" => knowledge.contend(envelope.id),
+            "workspace:soon" => drop(busy.insert(envelope.id, now + Duration::from_millis(1))),
+            _ => {}
+        }
+        desk.take_up(envelope, &mut knowledge);
+    }
+    let none_stuck = desk.take_stuck((&busy, now), ByWay::default(), &knowledge);
+    assert_eq!(
+        none_stuck.iter().map(debited).collect::<Vec<_>>(),
+        [whole([1, 2])]
+    );
+    let mut stuck = ByWay::default();
+    *stuck.of(Way::InTurn) = true;
+    let in_turn = desk.take_stuck((&busy, now), stuck, &knowledge);
+    assert_eq!(
+        in_turn.iter().map(debited).collect::<Vec<_>>(),
+        [whole([3])]
+    );
+    assert_eq!(desk.jobs(), 2, "one is free and one is not late");
 }
 
 #[test]

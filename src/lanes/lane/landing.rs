@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use super::Lane;
+use super::{Lane, fail};
 use crate::lanes::LaneError;
 use crate::lanes::batch::{Decided, PoolJobs};
 use crate::lanes::errands::{Batch, Courier, Errand, Landed, Sent};
@@ -244,10 +244,4 @@ impl Lane {
 
 fn jobs_of(batch: Batch) -> Vec<PoolJobs> {
     batch.into_iter().map(|(jobs, _)| jobs).collect()
-}
-
-fn fail(pools: Vec<PoolJobs>, error: &LaneError) {
-    for envelope in pools.into_iter().flat_map(|jobs| jobs.envelopes) {
-        let _ = envelope.answer.send(Err(error.clone()));
-    }
 }
