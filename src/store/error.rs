@@ -8,7 +8,8 @@ pub enum StoreError {
     /// The database is away, shutting down, or did not answer in time. A retry is right.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// Another writer was in the way: a deadlock, a lock that took too long. A retry is right.
+    /// Another writer was in the way: a deadlock, a lock that took too long, a turn that ended
+    /// while we did nothing. Nothing was written, and a retry is right.
     #[error("another writer was in the way")]
     Contended(#[source] sqlx::Error),
     /// A named constraint refused the write.
@@ -66,7 +67,8 @@ impl From<sqlx::Error> for StoreError {
                     (code, _) if code.starts_with("08") || code.starts_with("53") => {
                         Self::Unavailable(error)
                     }
-                    ("40001" | "40P01" | "55P03", _) => Self::Contended(error),
+                    // The last: our turn was ended, because nothing came for too long.
+                    ("40001" | "40P01" | "55P03" | "25P03", _) => Self::Contended(error),
                     (_, Some(constraint)) if !matches!(kind, ErrorKind::Other) => {
                         Self::Conflict { constraint }
                     }

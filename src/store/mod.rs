@@ -82,8 +82,11 @@ const SCANS: u32 = 4;
 /// What ends such a read on the server, whether or not its client still waits.
 const SCAN_TIMEOUT: &str = "20s";
 
-/// What ends a lane's statement on the server, and its turn when nothing comes any more.
+/// What ends a lane's statement on the server: by then it has given the connection up.
 const WRITE_TIMEOUT: &str = "6s";
+/// What ends its turn on a pool when nothing comes any more: callers of others who wait for theirs
+/// shall still have their answer in time.
+const TURN_TIMEOUT: &str = "1s";
 
 /// What connections run as, once it is known.
 type Role = OnceLock<Option<&'static str>>;
@@ -110,7 +113,9 @@ impl Store {
     /// # Errors
     /// The URL cannot be read.
     pub fn new(url: &str, reads: u32) -> Result<Self, StoreError> {
-        let plain = PgConnectOptions::from_str(url)?.application_name("credit-ledger");
+        let given = PgConnectOptions::from_str(url)?;
+        let name = given.get_application_name().unwrap_or("credit-ledger");
+        let plain = given.clone().application_name(name);
         // Pools and entries are always read by key. Before a new database has statistics, the
         // planner would rather read whole tables; and it would plan a read of one key anew each
         // time, which costs more than the read.
@@ -200,10 +205,10 @@ impl Store {
     async fn dedicated_writer(&self) -> Result<PgConnection, StoreError> {
         let options = self.options.clone();
         let in_order = [("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
-        // Who hangs must not keep rows locked: by then his lane has given the connection up.
+        // Who hangs must not keep rows locked.
         let bounded = [
             ("statement_timeout", WRITE_TIMEOUT),
-            ("idle_in_transaction_session_timeout", WRITE_TIMEOUT),
+            ("idle_in_transaction_session_timeout", TURN_TIMEOUT),
         ];
         self.connect(&options.options(in_order).options(bounded))
             .await

@@ -42,6 +42,7 @@ mod statement;
 mod stripe_library;
 mod stripe_settings;
 mod stripe_webhook;
+mod stuck;
 mod support;
 mod tenants;
 mod tooljet;

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -78,13 +79,25 @@ impl Service {
         self.child.kill().await.expect("it is killed");
     }
 
+    /// Lets it do nothing, as on a machine that hangs.
+    pub fn hang(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(Pid::from_raw).expect("it runs");
+        kill_process(id, signal).expect("it is told");
+    }
+
     /// Asks it to end, and gives its exit code.
     pub async fn terminate(mut self) -> Option<i32> {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        let id = id
-            .and_then(rustix::process::Pid::from_raw)
-            .expect("it runs");
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is told");
+        self.signal(Signal::TERM);
         let ended = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
         ended
             .expect("it ends in time")
