@@ -18,7 +18,7 @@ const MOST_TENANTS: usize = 1_000;
 const WARY: Duration = Duration::from_secs(1);
 /// How long after another writer was in the way a pool is only written in turn.
 const CONTENDED: Duration = Duration::from_secs(1);
-/// After how many pools those that are contended no more are forgotten.
+/// The least number of pools at which those that are contended no more are forgotten.
 const MANY_CONTENDED: usize = 1_000;
 
 /// What was read for jobs that had to wait for it.
@@ -43,6 +43,8 @@ pub(super) struct Knowledge {
     catalogues: HashMap<TenantId, Versioned>,
     /// Pools that others write, too, and when they last were in the way.
     contended: HashMap<PoolId, Instant>,
+    /// With so many of them, those that are no more are looked for.
+    too_many_contended: usize,
     /// When a write met an earlier key: whoever tries again often tries more than once.
     replayed_at: Option<Instant>,
 }
@@ -54,6 +56,7 @@ impl Knowledge {
             memory: Memory::default(),
             catalogues: HashMap::new(),
             contended: HashMap::new(),
+            too_many_contended: MANY_CONTENDED,
             replayed_at: None,
         }
     }
@@ -72,8 +75,10 @@ impl Knowledge {
     /// Another writer was in the way of this pool: for a while it is only written when it is our
     /// turn.
     pub fn contend(&mut self, pool: PoolId) {
-        if self.contended.len() >= MANY_CONTENDED {
+        if self.contended.len() >= self.too_many_contended {
             self.contended.retain(|_, at| at.elapsed() < CONTENDED);
+            // Where most still are, the next look is not soon.
+            self.too_many_contended = MANY_CONTENDED.max(2 * self.contended.len());
         }
         self.contended.insert(pool, Instant::now());
     }

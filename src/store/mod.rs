@@ -37,11 +37,12 @@ mod usage;
 mod verify;
 
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use tokio::sync::SetOnce;
 
 pub use append::{UsedCatalogues, Writes};
 pub use batch::{BatchKey, Earlier, FRESH, Loaded, Saved, Writer};
@@ -89,7 +90,7 @@ const WRITE_TIMEOUT: &str = "6s";
 const TURN_TIMEOUT: &str = "1s";
 
 /// What connections run as, once it is known.
-type Role = OnceLock<Option<&'static str>>;
+type Role = SetOnce<Option<&'static str>>;
 
 /// Where the books are kept.
 #[derive(Clone)]
@@ -123,7 +124,7 @@ impl Store {
             ("enable_seqscan", "off"),
             ("plan_cache_mode", "force_generic_plan"),
         ]);
-        let role = Arc::new(OnceLock::new());
+        let role = Arc::new(SetOnce::new());
         let pool = |connections| {
             let role = Arc::clone(&role);
             PgPoolOptions::new()
@@ -176,7 +177,7 @@ impl Store {
     /// Says what every connection runs as: the role that cannot change the journal, or, with
     /// `None`, the user that connects. The first call counts.
     pub fn run_as(&self, role: Option<&'static str>) {
-        self.role.get_or_init(|| role);
+        let _ = self.role.set(role);
     }
 
     /// The connections for reads.
@@ -231,7 +232,7 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn is_ready(&self) -> Result<bool, StoreError> {
-        migrate::schema_is_current(self.db()).await
+        Ok(self.role.initialized() && migrate::schema_is_current(self.db()).await?)
     }
 
     /// Closes the connections for reads.
@@ -241,16 +242,11 @@ impl Store {
     }
 }
 
-/// Makes a connection run as the role; an error while it is not known which.
+/// Makes a connection run as the role, once it is known which.
 async fn take_role(connection: &mut PgConnection, role: &Role) -> Result<(), sqlx::Error> {
-    match role.get() {
-        None => Err(sqlx::Error::PoolTimedOut),
-        Some(None) => Ok(()),
-        Some(Some(role)) => {
-            connection
-                .execute(AssertSqlSafe(format!("SET ROLE {role}")))
-                .await?;
-            Ok(())
-        }
+    if let Some(role) = role.wait().await {
+        let taking = AssertSqlSafe(format!("SET ROLE {role}"));
+        connection.execute(taking).await?;
     }
+    Ok(())
 }
