@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use credit_ledger::embedded::{Options, Server};
+use credit_ledger::ledger::TenantId;
+use credit_ledger::store::Store;
+use futures_util::future::join;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use crate::support::process::{Service, verify};
 use crate::support::{Client, Database};
@@ -297,6 +301,33 @@ async fn a_service_whose_database_is_away_from_the_start_serves_503_until_it_is_
     assert_eq!(service.terminate().await, Some(0));
     server.stop().await.expect("Postgres stops");
     let _ = std::fs::remove_dir_all(directory);
+}
+
+#[tokio::test]
+async fn nobody_uses_a_connection_before_its_role_is_known() {
+    let database = Database::create().await;
+    let store = Store::new(&database.url, 1).expect("a good URL");
+    assert!(!store.is_ready().await.expect("it is told"));
+    let is_known = AtomicBool::new(false);
+    let read = async {
+        let nobody = TenantId::from(Uuid::nil());
+        let found = store.find_tenant(nobody).await.expect("it is read");
+        assert!(found.is_none() && is_known.load(Ordering::Relaxed));
+    };
+    let mut watcher = database.connect().await;
+    let connected = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'credit-ledger'";
+    let say = async {
+        let mut count: i64 = 0;
+        while count == 0 {
+            let counting = sqlx::query_scalar(connected).fetch_one(&mut watcher);
+            count = counting.await.expect("it counts");
+        }
+        is_known.store(true, Ordering::Relaxed);
+        store.run_as(Some("credit_ledger_app"));
+    };
+    join(read, say).await;
+    assert!(store.is_ready().await.expect("it is told"));
 }
 
 #[tokio::test]
