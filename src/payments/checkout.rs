@@ -343,7 +343,7 @@ impl Payments {
 /// Whether nothing happened and nothing will: a retry is another checkout.
 const fn is_for_good(error: &PaymentError) -> bool {
     match error {
-        PaymentError::Lane(LaneError::Refused(_) | LaneError::Busy)
+        PaymentError::Lane(LaneError::Refused(_))
         | PaymentError::Provider(_)
         | PaymentError::NotConfigured(_)
         | PaymentError::Sealed { .. }
@@ -351,9 +351,9 @@ const fn is_for_good(error: &PaymentError) -> bool {
         | PaymentError::Event(_)
         | PaymentError::Resolved(_)
         | PaymentError::CreditsNeeded => true,
-        PaymentError::Lane(LaneError::Unavailable | LaneError::Failed) | PaymentError::Store(_) => {
-            false
-        }
+        // Of one that was not even begun, an earlier attempt may be on its way.
+        PaymentError::Lane(LaneError::Busy | LaneError::Unavailable | LaneError::Failed)
+        | PaymentError::Store(_) => false,
     }
 }
 
@@ -378,4 +378,18 @@ fn purchase(
 
 fn refused(refusal: Refusal) -> PaymentError {
     LaneError::Refused(refusal).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_no_longer_happen_is_given_up() {
+        assert!(is_for_good(&refused(Refusal::PromoCodeInvalid)));
+        // An earlier attempt with the same key may still be on its way.
+        for error in [LaneError::Busy, LaneError::Unavailable, LaneError::Failed] {
+            assert!(!is_for_good(&error.clone().into()), "{error}");
+        }
+    }
 }
