@@ -18,6 +18,8 @@ use super::{App, answer, codes};
 
 /// How long the database may take to say that it is there.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// Until the schema is there and it is known as what to use it.
+const NOT_PREPARED: &str = "the database is away, or migrations are missing";
 
 /// Whether this process wants new requests. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +80,7 @@ pub async fn get_readyz(State(app): State<App>) -> Result<Response, Problem> {
     }
     match timeout(PATIENCE, app.store.is_ready()).await {
         Ok(Ok(true)) => Ok(answer::ok(&Health { status: "ok" })),
-        Ok(Ok(false)) => Err(Problem::new(codes::NOT_READY, "migrations are missing")),
+        Ok(Ok(false)) => Err(Problem::new(codes::NOT_READY, NOT_PREPARED)),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Problem::plain(codes::DATABASE_UNAVAILABLE)),
     }

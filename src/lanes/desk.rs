@@ -117,10 +117,9 @@ impl Desk {
     pub fn take_stuck(
         &mut self,
         (busy, now): (&Busy, Instant),
-        stuck: ByWay<bool>,
+        mut stuck: ByWay<bool>,
         knowledge: &Knowledge,
     ) -> Vec<PoolJobs> {
-        let mut stuck = stuck;
         let waits_for_long = |group: &Group| match group.way(busy, knowledge) {
             Some(way) => *stuck.of(way),
             None => busy.get(&group.jobs.id).is_some_and(|late| *late <= now),

@@ -143,20 +143,20 @@ impl Lane {
     }
 
     /// The desk is full: jobs that wait for a batch that is late, of a pool that somebody holds for
-    /// long, make room for others. They have not begun.
+    /// long, make room for others. Those that were never tried have not begun.
     fn make_room(&mut self, now: Instant) {
-        let (mut stuck, mut any_is_late) = (ByWay::default(), false);
-        for way in Way::ALL {
-            let traffic = self.traffic.of(way);
-            *stuck.of(way) = traffic.is_stuck(way, now);
-            any_is_late |= traffic.late_at().is_some_and(|at| at <= now);
-        }
-        if !any_is_late {
+        if !self.busy.values().any(|late| *late <= now) {
             return;
+        }
+        let mut stuck = ByWay::default();
+        for way in Way::ALL {
+            *stuck.of(way) = self.traffic.of(way).is_stuck(way, now);
         }
         let waiting = (&self.busy, now);
         let stuck = self.desk.take_stuck(waiting, stuck, &self.knowledge);
-        fail(stuck, &LaneError::Busy);
+        let (new, tried): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|jobs| jobs.attempts == 0);
+        fail(new, &LaneError::Busy);
+        fail(tried, &LaneError::Unavailable);
     }
 
     /// Sets the alarm to when jobs that could not be sent now need not wait any longer; whether
@@ -168,7 +168,7 @@ impl Lane {
         let is_full = self.room() == 0;
         let moments = |way| {
             let traffic = self.traffic.of(way);
-            let late_at = traffic.late_at().filter(|_| is_full);
+            let late_at = traffic.late_at(now).filter(|_| is_full);
             [traffic.admits_at(way), late_at]
         };
         let later = Way::ALL.into_iter().flat_map(moments).flatten();

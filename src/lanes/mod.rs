@@ -58,7 +58,8 @@ pub enum LaneError {
     /// A rule of the ledger says no: nothing was booked.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// The lane's queue is full: nothing was booked.
+    /// The lane's queue is full, or so many jobs wait for a pool that somebody holds that others
+    /// would wait, too: nothing was booked.
     #[error("too many writes are waiting")]
     Busy,
     /// The database is away or did not answer in time: the write may have happened. The

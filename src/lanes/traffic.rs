@@ -106,14 +106,15 @@ impl Traffic {
         slow.min().filter(|_| has_room)
     }
 
-    /// When something under way is so late that nothing more should wait for it.
-    pub fn late_at(&self) -> Option<Instant> {
-        self.loads.iter().map(Load::is_late_at).min()
+    /// When something under way will next be so late that nothing more should wait for it.
+    pub fn late_at(&self, now: Instant) -> Option<Instant> {
+        let late = self.loads.iter().map(Load::is_late_at);
+        late.filter(|at| *at > now).min()
     }
 
-    /// Whether nothing more goes this way before something comes back that is late.
+    /// Whether nothing more goes this way before something comes back, and all of it is late.
     pub fn is_stuck(&self, way: Way, now: Instant) -> bool {
-        self.loads.len() >= way.limit() && self.late_at().is_some_and(|at| at <= now)
+        self.loads.len() >= way.limit() && self.late_at(now).is_none()
     }
 
     /// Whether so few jobs had better go with the next batch, because it will soon be sent.
@@ -198,17 +199,22 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_stuck_when_it_is_full_and_something_is_late() {
+    fn a_way_is_stuck_when_it_is_full_and_all_of_it_is_late() {
         let (mut traffic, at) = (Traffic::default(), Instant::now());
         let way = Way::Remembered;
-        assert_eq!(traffic.late_at(), None);
+        assert_eq!(traffic.late_at(at), None);
         traffic.begin(Load { jobs: 1, at });
         let late = at + millis(1_000);
-        assert_eq!(traffic.late_at(), Some(late));
+        assert_eq!(traffic.late_at(at), Some(late));
         assert!(!traffic.is_stuck(way, late), "another one may go");
-        traffic.begin(Load { jobs: 1, at: late });
-        assert!(!traffic.is_stuck(way, late - millis(1)));
-        assert!(traffic.is_stuck(way, late));
+        let next = at + millis(500);
+        traffic.begin(Load { jobs: 1, at: next });
+        assert_eq!(traffic.late_at(next), Some(late), "of both");
+        assert!(!traffic.is_stuck(way, late), "one may soon be back");
+        let all_late = late + millis(500);
+        assert_eq!(traffic.late_at(late), Some(all_late));
+        assert_eq!(traffic.late_at(all_late), None);
+        assert!(traffic.is_stuck(way, all_late));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub enum StoreError {
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
     /// Another writer was in the way: a deadlock, a lock that took too long, a turn that ended
-    /// while we did nothing. Nothing was written, and a retry is right.
+    /// while we did nothing. The statement that met it wrote nothing, and a retry is right.
     #[error("another writer was in the way")]
     Contended(#[source] sqlx::Error),
     /// A named constraint refused the write.

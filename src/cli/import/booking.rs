@@ -38,7 +38,7 @@ const ATTEMPTS: u32 = 8;
 /// The pause before it is sent again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The pause when the lanes are full.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// What is wrong with a pool that is there, and was not imported.
 pub const THERE_ALREADY: &str = "is there already";

@@ -32,8 +32,8 @@ const LIMITS: LaneLimits = LaneLimits {
 };
 /// How long one pool may take, and how often it is tried.
 const PATIENCE: Duration = Duration::from_secs(20);
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(100);
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Which pools to move, and when.
 #[derive(clap::Args)]

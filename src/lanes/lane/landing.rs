@@ -204,6 +204,8 @@ impl Lane {
         self.distrust_all();
         let answer = match &error {
             StoreError::Contended(_) => {
+                let count = pools.len() as u64;
+                metrics::counter!("credit_ledger_lane_conflicts_total").increment(count);
                 for jobs in &pools {
                     self.knowledge.contend(jobs.id);
                 }
