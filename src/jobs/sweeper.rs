@@ -20,7 +20,7 @@ use crate::store::{DuePool, Store, StoreError};
 const PORTION: i64 = 5_000;
 /// How many are sent to the lanes at once, to share a commit: a debit that comes after them waits
 /// for them.
-const GROUP: usize = 96;
+const GROUP: usize = 112;
 /// How many groups are on their way: one at work, one that waits.
 const GROUPS: usize = 2;
 /// How long the sweeper waits for a lane.
