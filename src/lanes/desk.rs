@@ -116,7 +116,8 @@ impl Desk {
     /// Takes those off the desk that wait for what is late: their pool, or all that goes their way.
     pub fn take_stuck(
         &mut self,
-        (busy, now): (&Busy, Instant),
+        busy: &Busy,
+        now: Instant,
         mut stuck: ByWay<bool>,
         knowledge: &Knowledge,
     ) -> Vec<PoolJobs> {

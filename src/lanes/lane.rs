@@ -152,8 +152,9 @@ impl Lane {
         for way in Way::ALL {
             *stuck.of(way) = self.traffic.of(way).is_stuck(way, now);
         }
-        let waiting = (&self.busy, now);
-        let stuck = self.desk.take_stuck(waiting, stuck, &self.knowledge);
+        let stuck = self
+            .desk
+            .take_stuck(&self.busy, now, stuck, &self.knowledge);
         let (new, tried): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|jobs| jobs.attempts == 0);
         fail(new, &LaneError::Busy);
         fail(tried, &LaneError::Unavailable);

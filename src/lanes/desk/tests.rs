@@ -172,14 +172,14 @@ fn what_waits_for_something_late_is_taken_off_and_the_rest_stays() {
         }
         desk.take_up(envelope, &mut knowledge);
     }
-    let none_stuck = desk.take_stuck((&busy, now), ByWay::default(), &knowledge);
+    let none_stuck = desk.take_stuck(&busy, now, ByWay::default(), &knowledge);
     assert_eq!(
         none_stuck.iter().map(debited).collect::<Vec<_>>(),
         [whole([1, 2])]
     );
     let mut stuck = ByWay::default();
     *stuck.of(Way::InTurn) = true;
-    let in_turn = desk.take_stuck((&busy, now), stuck, &knowledge);
+    let in_turn = desk.take_stuck(&busy, now, stuck, &knowledge);
     assert_eq!(
         in_turn.iter().map(debited).collect::<Vec<_>>(),
         [whole([3])]
